@@ -1,0 +1,100 @@
+"""Measure gaussflow against its yardstick: `python -m benchmarks.run` from the repository's root.
+
+Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend), `memory` (10 million points),
+`transform` (the scalar transform alone). Each writes `benchmarks/results/PART.json`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.measure import RESULTS, about, write_json
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("speed", "transform", "jit", "memory")
+
+
+def in_fresh_process(module, *arguments, backend=None):
+    """Run a module of ours in a new process and return the JSON object it prints last."""
+    environment = dict(os.environ, **({"KERAS_BACKEND": backend} if backend else {}))
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run_speed(args, settings):
+    from benchmarks.speed import measure_speed
+
+    machine, figures = about(), {}
+    for d in args.dims:
+        figures |= measure_speed(d, settings)
+    return figures, machine
+
+
+def run_transform(args, settings):
+    from benchmarks.transform import measure_transform
+
+    machine, figures = about(), {}
+    for d in args.dims:
+        figures |= measure_transform(max(d // 2, 1), settings)
+    return figures, machine
+
+
+def run_jit(args, settings):
+    figures, machines = {}, []
+    settings.update(steps=min(args.steps, 10), repeats=min(args.repeats, 5))  # without XLA a JAX step takes seconds
+    options = ("--dims", *args.dims, "--steps", settings["steps"], "--repeats", settings["repeats"])
+    for backend in args.backends:
+        result = in_fresh_process("benchmarks.jit", *options, backend=backend)
+        figures |= result["figures"]
+        machines.append(result["about"])
+    return figures, machines
+
+
+def run_memory(args, settings):
+    machine, figures = about(), {}
+    for what in ("log_prob", "invert", "sample"):
+        result = in_fresh_process("benchmarks.memory", what, "--points", args.memory_points)
+        figures |= {f"memory_{what}_{key}": value for key, value in result.items()}
+    return figures, machine
+
+
+def parse(argv=None):
+    installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is named")
+    parser.add_argument("--dims", type=int, nargs="+", default=[2, 64], help="dimensions (even)")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds, contenders in turn")
+    parser.add_argument("--steps", type=int, default=50, help="training steps per reading, batches of 512")
+    parser.add_argument("--warm-epochs", type=int, default=20, help="epochs trained before the readings")
+    parser.add_argument("--points", type=int, default=50_000, help="points of log_prob and sample")
+    parser.add_argument("--memory-points", type=int, default=10_000_000, help="points of the memory part")
+    parser.add_argument("--max-seconds", type=float, default=180, help="end a comparison after this, from round 3 on")
+    parser.add_argument("--backends", nargs="+", default=installed, help="backends of the jit part")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"expected parts among {', '.join(PARTS)}, received {', '.join(unknown)}")
+    return args
+
+
+def main(argv=None):
+    args = parse(argv)
+    for part in args.parts or PARTS:
+        settings = {name: value for name, value in vars(args).items() if name not in ("out", "parts")}
+        figures, machine = globals()[f"run_{part}"](args, settings)
+        path = write_json(args.out / f"{part}.json", figures, settings, machine)
+        print(f"{path.name}: {len(figures)} figures")
+        for name, value in figures.items():
+            if isinstance(value, dict):
+                value = f"{value['median']:g} ({value['min']:g} to {value['max']:g}, {value['rounds']} rounds)"
+            print(f"  {name:48} {value}")
+
+
+if __name__ == "__main__":
+    main()

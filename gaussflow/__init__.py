@@ -1,0 +1,110 @@
+"""Normalizing flows in Keras 3: Gaussianization, mixture-CDF couplings, exact tails.
+
+Written by hand; every other module of this package is exported from a notebook in `nbs/`.
+`gaussflow.plot` and `gaussflow.data` are imported on first use, so that `import gaussflow` costs no more than Keras.
+"""
+
+__version__ = "0.1.0"
+
+import importlib
+
+from gaussflow.bijector import Bijector, Chain, Inverse, check_bijector
+from gaussflow.conditioner import (
+    MLPConditioner,
+    ResidualConditioner,
+    SharedMLPConditioner,
+    make_mlp_conditioner,
+    make_residual_conditioner,
+    make_shared_mlp_conditioner,
+)
+from gaussflow.coupling import AdditiveCoupling, AffineCoupling, Coupling, MixtureCDFCoupling, default_half_mask
+from gaussflow.flow import (
+    BaseDistribution,
+    DiagonalNormal,
+    GaussianizationFlow,
+    NormalizingFlow,
+    StandardLogistic,
+    StandardNormal,
+    StudentT,
+    base_nll_loss,
+    make_coupling_flow,
+    make_gaussianization_flow,
+)
+from gaussflow.marginal import Marginal, MixtureCDFGaussianization
+from gaussflow.rotation import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
+from gaussflow.scalar import (
+    Additive,
+    Affine,
+    LogScaleClamp,
+    MixtureCDF,
+    MixtureOfGaussians,
+    ScalarBijection,
+    check_scalar,
+    sigmoid_log_scale_clamp,
+    tanh_log_scale_clamp,
+)
+from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
+
+LAZY_MODULES = ("data", "plot")
+
+__all__ = [
+    "Additive",
+    "AdditiveCoupling",
+    "Affine",
+    "AffineCoupling",
+    "BaseDistribution",
+    "Bijector",
+    "Chain",
+    "Coupling",
+    "DiagonalNormal",
+    "FixedOrtho",
+    "GaussianizationFlow",
+    "Householder",
+    "Inverse",
+    "LinearLU",
+    "LogScaleClamp",
+    "MLPConditioner",
+    "Marginal",
+    "MixtureCDF",
+    "MixtureCDFCoupling",
+    "MixtureCDFGaussianization",
+    "MixtureOfGaussians",
+    "NormalizingFlow",
+    "Permute",
+    "ResidualConditioner",
+    "ScalarBijection",
+    "SharedMLPConditioner",
+    "StandardLogistic",
+    "StandardNormal",
+    "StudentT",
+    "apply_reflectors",
+    "base_nll_loss",
+    "check_bijector",
+    "check_scalar",
+    "data",
+    "default_half_mask",
+    "householder_decompose",
+    "make_coupling_flow",
+    "make_gaussianization_flow",
+    "make_mlp_conditioner",
+    "make_residual_conditioner",
+    "make_shared_mlp_conditioner",
+    "norm_cdf",
+    "norm_icdf",
+    "norm_icdf_from_log",
+    "norm_log_cdf",
+    "norm_log_pdf",
+    "plot",
+    "sigmoid_log_scale_clamp",
+    "tanh_log_scale_clamp",
+]
+
+
+def __getattr__(name: str):
+    if name in LAZY_MODULES:
+        return importlib.import_module(f"gaussflow.{name}")
+    raise AttributeError(f"module 'gaussflow' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

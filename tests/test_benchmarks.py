@@ -1,0 +1,144 @@
+"""The yardstick must be right before anything is measured against it, and the harness must write what pages read."""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import naive  # noqa: E402
+from benchmarks.measure import ratio, summary, take_turns  # noqa: E402
+from benchmarks.run import main, parse  # noqa: E402
+from benchmarks.speed import measure_speed  # noqa: E402
+
+
+def stirred(d, num_blocks=4, seed=0):
+    """Return a naive flow with weights away from the identity."""
+    flow, rng = naive.make_naive_flow(d, num_blocks), np.random.default_rng(seed)
+    for weight in flow.trainable_variables:
+        weight.assign(weight + rng.normal(scale=0.1, size=weight.shape).astype("float32"))
+    return flow
+
+
+def scipy_mixture(x, logits, means, log_scales):
+    """Return z and the log-slope in float64, the upper tail from the survival function."""
+    x, logits, means, log_scales = (np.asarray(a, "float64") for a in (x, logits, means, log_scales))
+    weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    mixture = stats.norm(means, np.exp(log_scales))
+    cdf, sf = ((weights * f(x[..., None])).sum(axis=-1) for f in (mixture.cdf, mixture.sf))
+    z = np.where(cdf < 0.5, stats.norm.ppf(cdf), stats.norm.isf(sf))
+    return z, np.log((weights * mixture.pdf(x[..., None])).sum(axis=-1)) - stats.norm.logpdf(z)
+
+
+def test_naive_flow_has_the_source_s_size():
+    flow = naive.make_naive_flow(2)
+    assert len(flow.bijectors) == 12
+    assert sum(int(np.prod(w.shape)) for w in flow.trainable_variables) == 46_800
+    x = naive.make_data(300, 2)
+    assert flow(x).shape == (300, 2)
+    assert flow.log_prob(x).shape == (300,)
+    assert flow.sample(7, seed=0).shape == (7, 2)
+
+
+def test_naive_transform_agrees_with_scipy_where_it_is_not_clipped():
+    rng = np.random.default_rng(0)
+    x = rng.normal(scale=2, size=(2_000, 3)).astype("float32")
+    logits, means, log_scales = rng.normal(size=(3, 2_000, 3, 8)).astype("float32")
+    log_scales *= 0.3
+    z, log_slope = (ops.convert_to_numpy(a) for a in naive.gaussianize(x, logits, means, log_scales))
+    z_true, log_slope_true = scipy_mixture(x, logits, means, log_scales)
+    middle, near = np.abs(z_true) < 3, np.abs(z_true) < 4
+    np.testing.assert_allclose(z[middle], z_true[middle], atol=1e-4)
+    np.testing.assert_allclose(z[near], z_true[near], atol=2e-3)  # 1 - F has few digits left in float32
+    np.testing.assert_allclose(log_slope[middle], log_slope_true[middle], atol=3e-4)
+    assert np.abs(z).max() < 4.77  # what clipping at 1e-6 does, and the library does not
+
+
+@pytest.mark.parametrize("d", [2, 6])
+def test_naive_log_det_is_that_of_its_jacobian(d):
+    flow, x = stirred(d), np.random.default_rng(1).normal(scale=0.7, size=(4, d)).astype("float32")
+    step = 1e-2 * np.eye(d, dtype="float32")
+    moved = [ops.convert_to_numpy(flow(x + s * e)) for e in step for s in (1, -1)]
+    jacobian = np.stack([(moved[2 * i] - moved[2 * i + 1]) / 2e-2 for i in range(d)], axis=-1)
+    z = ops.convert_to_numpy(flow(x))
+    expected = stats.norm.logpdf(z).sum(axis=-1) + np.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(ops.convert_to_numpy(flow.log_prob(x)), expected, atol=2e-2)
+
+
+def test_naive_round_trip_on_normal_data():
+    flow, x = stirred(6), np.random.default_rng(2).normal(size=(500, 6)).astype("float32")
+    error = np.abs(ops.convert_to_numpy(flow.invert(flow(x))) - x).max(axis=-1)
+    assert np.median(error) < 1e-4
+    assert np.quantile(error, 0.95) < 1e-2  # the clipped tail is lost: that is the point
+
+
+def test_naive_training_lowers_the_loss_that_log_prob_measures():
+    keras.utils.set_random_seed(0)
+    flow, x = naive.make_naive_flow(2, num_blocks=1), naive.make_data(512, 2)
+    before = -np.mean(ops.convert_to_numpy(flow.log_prob(x)))
+    history = flow.fit(x, x, batch_size=512, epochs=40, verbose=0).history["loss"]
+    np.testing.assert_allclose(history[0], before, atol=1e-3)
+    assert -np.mean(ops.convert_to_numpy(flow.log_prob(x))) < before - 0.1
+
+
+def test_compiled_naive_is_the_eager_one():
+    flow, z = stirred(2, num_blocks=1), np.random.default_rng(3).normal(size=(100, 2)).astype("float32")
+    compiled = naive.compile_function(flow.invert)
+    error = np.abs(ops.convert_to_numpy(compiled(z)) - ops.convert_to_numpy(flow.invert(z)))
+    assert np.quantile(error, 0.95) < 1e-3
+
+
+def test_turns_and_ratios():
+    order = []
+    readings = take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 4, max_seconds=0)
+    assert order == ["a", "b"] * 3  # three rounds at least, then the time is up
+    assert set(readings) == {"a", "b"}
+    assert ratio([1.0, 3.0, 2.0], [2.0, 4.0, 2.0]) == {"median": 0.75, "min": 0.5, "max": 1.0, "rounds": 3}
+    assert summary([0.123456789])["median"] == 0.12346
+
+
+def test_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse(["sped"])
+    assert "received sped" in capsys.readouterr().err
+
+
+ABOUT = {"date", "python", "keras", "numpy", "backend", "cpu", "cores", "device"}
+TINY = "--dims 2 --repeats 1 --steps 2 --warm-epochs 1 --points 64 --memory-points 5000"
+
+
+def run_tiny(parts, folder):
+    main([*parts, *TINY.split(), "--out", str(folder)])
+    return [json.loads((folder / f"{part}.json").read_text()) for part in parts]
+
+
+def test_a_tiny_run_writes_what_pages_read(tmp_path):
+    (transform,) = run_tiny(["transform"], tmp_path)
+    assert set(transform["about"]) >= ABOUT
+    assert transform["settings"]["repeats"] == 1
+    assert transform["figures"]["transform_d1_ratio_xla"]["median"] > 0
+
+
+def test_speed_measures_ours_against_naive():
+    settings = {"steps": 2, "warm_epochs": 1, "repeats": 1, "points": 64, "max_seconds": 1.0}
+    figures = measure_speed(2, settings, num_blocks=1)
+    for quantity in ("train_step_d2_ratio", "log_prob_d2_ratio_compiled", "sample_d2_ratio_eager"):
+        assert figures[quantity]["median"] > 0
+    assert np.isfinite([figures["train_step_d2_ours_last_loss"], figures["train_step_d2_naive_last_loss"]]).all()
+
+
+@pytest.mark.slow
+def test_every_part_runs(tmp_path):
+    speed, jit, memory = run_tiny(["speed", "jit", "memory"], tmp_path)
+    assert speed["figures"]["sample_d2_ours_s"]["median"] > 0
+    assert jit["figures"]["tensorflow_cpu_d2_ratio_on_off"]["median"] > 0
+    assert memory["figures"]["memory_sample_output_mib"] == 0.0  # 5,000 points: 0.04 MiB
+    assert set(speed["about"]) >= ABOUT
+    assert set(jit["about"][0]) >= ABOUT

@@ -1,0 +1,138 @@
+"""The promises of every bijector and every scalar bijection.
+
+Those marked `contract` run on JAX too: every class once, since JAX compiles each loop of an inverse anew.
+"""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from user_layers import Fourier, Plain, functional, scatter
+
+import gaussflow as gf
+from gaussflow.bijector import gradient
+
+contract = pytest.mark.contract
+HALF, OTHER = [True, False, False], [False, True, True]
+X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+
+SCALARS = {
+    "additive": gf.Additive(),
+    "affine": gf.Affine(),
+    "affine, sigmoid clamp": gf.Affine(gf.sigmoid_log_scale_clamp(-1, 2)),
+    "mixture, one": gf.MixtureCDF(1),
+    "mixture": gf.MixtureCDF(8),
+    "mixture, equal": gf.MixtureCDF(3, identity="equal"),
+    "mixture, background": gf.MixtureCDF(4, background=1e-3),
+    "mixture, two groups": gf.MixtureCDF(11, log_scale_clamp=gf.tanh_log_scale_clamp(1.0)),
+}
+BIJECTORS = {
+    "marginal additive": lambda: gf.Marginal(gf.Additive()),
+    "marginal affine": lambda: gf.Marginal(gf.Affine()),
+    "marginal mixture": lambda: gf.Marginal(gf.MixtureCDF(5)),
+    "gaussianization": lambda: gf.MixtureCDFGaussianization(8),
+    "gaussianization, background": lambda: gf.MixtureCDFGaussianization(3, background=1e-2),
+    "householder": lambda: gf.Householder(3, seed=1),
+    "householder, one": lambda: gf.Householder(1, seed=2),
+    "fixed, Haar": lambda: gf.FixedOrtho.random_haar(3, seed=3),
+    "fixed, principal axes": lambda: gf.FixedOrtho.from_pca(X),
+    "permute": lambda: gf.Permute([2, 0, 1]),
+    "linear, permutation": lambda: gf.LinearLU(seed=4),
+    "linear, rotation": lambda: gf.LinearLU("rotation", seed=5),
+    "linear, identity": lambda: gf.LinearLU("identity"),
+    "additive coupling": lambda: gf.AdditiveCoupling(HALF, gf.MLPConditioner(2, (8,))),
+    "affine coupling": lambda: gf.AffineCoupling(OTHER, gf.MLPConditioner(2, (8,)), gf.sigmoid_log_scale_clamp(-2, 1)),
+    "mixture coupling": lambda: gf.MixtureCDFCoupling(HALF, gf.make_mlp_conditioner(2, 4, (8,)), 4),
+    "mixture coupling, shared": lambda: gf.MixtureCDFCoupling(HALF, gf.make_shared_mlp_conditioner(2, 4, (8,)), 4),
+    "mixture coupling, residual": lambda: gf.MixtureCDFCoupling(OTHER, gf.make_residual_conditioner(1, 3, 8), 3, identity="equal"),
+    "mixture coupling, background": lambda: gf.MixtureCDFCoupling([1, 0, 1], Fourier(9), 3, background=1e-2),
+    "coupling, functional": lambda: gf.Coupling(HALF, functional(1, 12), gf.MixtureCDF(2)),
+    "coupling, no build": lambda: gf.Coupling(OTHER, Plain(2), gf.Affine()),
+    "chain": lambda: gf.Chain([gf.Householder(2, seed=6), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,))), gf.Permute([1, 2, 0])]),
+    "inverse": lambda: gf.Inverse(gf.Chain([gf.LinearLU(seed=7), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,)))])),
+}
+
+ONCE_EACH = {
+    *("additive", "affine", "mixture, background", "marginal affine", "gaussianization, background", "householder", "fixed, Haar"),
+    *("permute", "linear, rotation", "additive coupling", "affine coupling", "mixture coupling", "coupling, no build", "chain", "inverse"),
+}
+
+
+def marked(names):
+    "The names as parameters, those of `ONCE_EACH` marked."
+    return [pytest.param(name, marks=contract if name in ONCE_EACH else ()) for name in names]
+
+
+def built(make, shape=(3,), context=None):
+    "A bijector with weights away from the start."
+    bijector = make()
+    bijector.forward_and_log_det(np.zeros((2, *shape), "float32"), context=None if context is None else context[:2])
+    return scatter(bijector)
+
+
+@pytest.mark.parametrize("name", marked(SCALARS))
+def test_scalar(name):
+    gf.check_scalar(SCALARS[name], X)
+
+
+@pytest.mark.parametrize("name", marked(BIJECTORS))
+def test_bijector(name):
+    gf.check_bijector(built(BIJECTORS[name]), X, atol=2e-4)
+
+
+@contract
+@pytest.mark.parametrize(
+    "make",
+    [lambda: gf.Marginal(gf.Affine()), lambda: gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,))), lambda: gf.Householder(3, seed=1)],
+)
+def test_events_with_more_axes(make):
+    x = np.random.default_rng(1).normal(size=(8, 2, 2, 3)).astype("float32")
+    gf.check_bijector(built(make, (2, 2, 3)), x, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", [*marked(["coupling, no build", "chain"]), "mixture coupling", "mixture coupling, shared", "inverse"])
+def test_context(name):
+    context = np.random.default_rng(2).normal(size=(40, 2)).astype("float32")
+    bijector = built(BIJECTORS[name], context=context)
+    gf.check_bijector(bijector, X, context=context, atol=2e-4)
+    z, _ = bijector.forward_and_log_det(X, context=context)
+    other, _ = bijector.forward_and_log_det(X, context=-context)
+    assert np.max(np.abs(ops.convert_to_numpy(z) - ops.convert_to_numpy(other))) > 1e-3
+
+
+@contract
+def test_nothing_public_is_left_out():
+    "Every public bijector and scalar stands in the lists above."
+    public = [getattr(gf, name) for name in gf.__all__]
+    classes = [c for c in public if inspect.isclass(c) and issubclass(c, (gf.Bijector, gf.ScalarBijection))]
+    covered = {type(s) for s in SCALARS.values()} | {type(make()) for make in BIJECTORS.values()} | {gf.Bijector, gf.ScalarBijection}
+    assert {c.__name__ for c in classes} == {c.__name__ for c in covered}
+    once = {type(SCALARS[name]) for name in ONCE_EACH & set(SCALARS)} | {type(BIJECTORS[name]()) for name in ONCE_EACH & set(BIJECTORS)}
+    assert covered - once == {gf.Bijector, gf.ScalarBijection}, "on JAX"
+
+
+@contract
+def test_flow(tmp_path):
+    "One flow through its whole life: trained, asked, trained again, saved, loaded."
+    flow = gf.GaussianizationFlow([gf.Householder(3, seed=0), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,)))], 3)
+    flow.compile(keras.optimizers.Adam(0.05))
+    x = (X * [1.0, 2.0, 0.5] + [[0, 1, 0]]).astype("float32")
+    first = flow.evaluate(x, verbose=0)
+    before = ops.convert_to_numpy(flow.log_prob(x))
+    np.testing.assert_allclose(-before.mean(), first, rtol=1e-5)
+    history = flow.fit(x, epochs=5, batch_size=20, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    after = ops.convert_to_numpy(flow.log_prob(x))  # compiled functions follow the weights
+    np.testing.assert_allclose(-after.mean(), flow.evaluate(x, verbose=0), rtol=1e-5)
+    assert after.mean() > before.mean()
+    slope, h = gradient(flow.log_prob, x), np.array([1e-2, 0, 0], "float32")
+    ends = [ops.convert_to_numpy(flow.log_prob(x + s * h)) for s in (-1, 1)]
+    np.testing.assert_allclose(np.median(np.abs(slope[:, 0] - (ends[1] - ends[0]) / 2e-2)), 0, atol=1e-2)
+    np.testing.assert_allclose(flow.invert(flow(x)), x, atol=1e-4)
+    np.testing.assert_array_equal(flow.sample(7, seed=3), flow.sample(7, seed=3))
+    assert len(flow.forward_with_intermediates(x)) == len(flow.bijector_layers) + 1 == 3
+    flow.save(tmp_path / "flow.keras")
+    again = keras.saving.load_model(tmp_path / "flow.keras")
+    np.testing.assert_array_equal(again.log_prob(x), after)

@@ -1,0 +1,248 @@
+"Properties over random inputs, many numbers to a case: extreme tails, round trips, orthogonality, and what a layer leaves alone."
+
+import keras
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from keras import ops
+from scipy import special
+from user_layers import scatter
+
+import gaussflow as gf
+from gaussflow.bijector import gradient
+from gaussflow.flow import compile_method
+from gaussflow.scalar import MixtureOfGaussians, mixture_to_normal, normal_to_mixture
+
+LARGEST = float(np.finfo("float32").max)
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
+SEEDS = st.integers(0, 2**32 - 1)
+TAIL = 2e-5  # of max(1, |z|), as promised
+HELD = 1.8e19**1.9  # the largest |z| that the map gives
+
+
+def numpy(*tensors):
+    found = [ops.convert_to_numpy(t) for t in tensors]
+    return found if len(found) > 1 else found[0]
+
+
+@st.composite
+def mixtures(draw):
+    "A mixture of K Gaussians, `(K,)` each: near or far modes, narrow or broad, weights down to e^-30."
+    k, generator = draw(st.sampled_from([1, 2, 8])), np.random.default_rng(draw(SEEDS))
+    spread, weight = draw(st.sampled_from([0.3, 3.0, 30.0, 1000.0])), draw(st.sampled_from([0.0, 2.0, 10.0]))
+    params = weight * generator.normal(size=k), spread * generator.normal(size=k), generator.uniform(-5, 3, k)
+    return [np.clip(p, -1e6, 1e6).astype("float32") for p in params]
+
+
+@st.composite
+def numbers(draw):
+    "Finite float32 numbers: any that hypothesis likes, magnitudes over the whole range, and ordinary ones."
+    generator = np.random.default_rng(draw(SEEDS))
+    any_size = generator.choice([-1.0, 1.0], 40) * 10 ** generator.uniform(-38, 38.5, 40)
+    edges = [0.0, -0.0, LARGEST, -LARGEST, 1e15, -1e15, 1.8e19, 1.9e19, -1e20]
+    ordinary = generator.normal(size=40) * draw(st.sampled_from([1.0, 10.0, 1000.0]))
+    chosen = draw(arrays("float32", 11, elements=FLOATS))
+    return np.clip(np.concatenate([chosen, edges, any_size, ordinary]), -LARGEST, LARGEST).astype("float32")
+
+
+def spread_out(mixture, n):
+    return [np.broadcast_to(p, (n, p.size)).copy() for p in mixture]
+
+
+def forward(x, mixture):
+    logits, means, log_scales = spread_out(mixture, len(x))
+    return mixture_to_normal(ops.convert_to_tensor(x), ops.log_softmax(logits), means, log_scales)
+
+
+# A loop, step by step, is slow: compiled once for each number of components.
+INVERSE = compile_method(None, lambda z, logits, *rest: normal_to_mixture(z, ops.log_softmax(logits), *rest), False)
+
+
+def backward(z, mixture):
+    return INVERSE(z, *spread_out(mixture, len(z)))
+
+
+def reference(x, mixture):
+    "z by SciPy in float64, in logarithms on both sides."
+    logits, means, log_scales = (p.astype("float64") for p in mixture)
+    t = (x.astype("float64")[:, None] - means) * np.exp(-log_scales)
+    log_weights = special.log_softmax(logits)
+    lower, upper = (special.logsumexp(log_weights + special.log_ndtr(sign * t), axis=1) for sign in (1, -1))
+    z = special.ndtri_exp(np.minimum(lower, upper))
+    return np.where(lower < upper, z, -z)
+
+
+@given(mixtures(), numbers())
+def test_mixture_forward_is_exact_to_the_last_float(mixture, x):
+    "No NaN, within the promise of SciPy in float64, and increasing."
+    z, log_slope = numpy(*forward(x, mixture))
+    assert np.isfinite(z).all() and np.isfinite(log_slope).all()
+    expected = np.clip(reference(x, mixture), -HELD, HELD)
+    assert np.all(np.abs(z - expected) <= TAIL * np.maximum(1, np.abs(expected)) + 1e-30)
+    order = np.argsort(x)
+    assert np.all(np.diff(z[order].astype("float64")) >= -TAIL * np.maximum(1, np.abs(z[order][1:])))
+
+
+@given(mixtures(), numbers(), st.integers(0, 2))
+def test_mixture_gradients_are_numbers(mixture, x, i):
+    "Those of log p plus z: in x to 1e15 scales, and in one of the parameters to 1e6 scales."
+    scale = np.exp(mixture[2].min())
+    logits, means, log_scales = spread_out(mixture, len(x))
+    params = [numpy(ops.log_softmax(logits)), means, log_scales]
+
+    def score(x, *params):
+        z, log_slope = mixture_to_normal(x, *params)
+        return log_slope - 0.5 * ops.square(z) + z
+
+    far = np.where(np.abs(x) < 1e15 * scale, x, 1.0).astype("float32")
+    assert np.isfinite(gradient(lambda x: score(x, *params), far)).all()
+    near = np.where(np.abs(x) < 1e6 * scale, x, 1.0).astype("float32")
+    assert np.isfinite(gradient(lambda p: score(near, *params[:i], p, *params[i + 1 :]), params[i])).all()
+
+
+@given(mixtures(), numbers())
+def test_mixture_inverse_finds_the_root_in_the_known_bracket(mixture, z):
+    "z -> x -> z to what one float of x allows; x lies in the bracket, and the bracket's ends are on either side of z."
+    z = np.clip(z, -1e36, 1e36)  # beyond, x does not fit a float32
+    x, log_slope = numpy(*backward(z, mixture))
+    assert not np.isnan(x).any() and not np.isnan(log_slope).any()
+    _, means, log_scales = (p.astype("float64") for p in mixture)
+    ends = means + np.exp(log_scales) * z.astype("float64")[:, None]
+    lower, upper = np.clip(ends.min(1), -LARGEST, LARGEST), np.clip(ends.max(1), -LARGEST, LARGEST)
+    slack = 5e-6 * np.maximum(np.abs(lower), np.abs(upper)) + 1e-6 * np.exp(log_scales.max())
+    assert np.all(x >= lower - slack) and np.all(x <= upper + slack)
+    inside = (np.abs(ends) < 1e30).all(1) & (np.abs(z) < 1e18)
+    for end, sign in ((lower, 1), (upper, -1)):
+        value = reference(end, mixture)
+        assert np.all(sign * (z - value)[inside] >= -TAIL * np.maximum(1, np.abs(z[inside])))
+    again, slope = numpy(*forward(x, mixture))
+    one_float = np.exp(np.maximum(slope, -log_scales.max()).astype("float64")) * np.spacing(np.abs(x)).astype("float64")
+    allowed = TAIL * np.maximum(1, np.abs(z)) + 4 * one_float
+    assert np.all(np.abs(again - z)[inside] <= allowed[inside])
+
+
+@given(arrays("float32", 60, elements=FLOATS), SEEDS)
+def test_special_functions_agree_with_scipy(x, seed):
+    x = np.concatenate([x, np.random.default_rng(seed).normal(size=60).astype("float32") * 12])
+    wide = x.astype("float64")
+    near = np.abs(wide) < 1e18  # beyond, the logarithm does not fit a float32
+    np.testing.assert_allclose(numpy(gf.norm_cdf(x)), special.ndtr(wide), rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(numpy(gf.norm_log_cdf(x))[near], special.log_ndtr(wide)[near], rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(numpy(gf.norm_log_pdf(x))[near], (-0.5 * wide**2 - 0.5 * np.log(2 * np.pi))[near], rtol=1e-6)
+    assert not np.isnan(numpy(gf.norm_cdf(x), gf.norm_log_cdf(x), gf.norm_log_pdf(x))).any()
+
+
+@given(
+    arrays("float32", 60, elements=st.floats(0, 1, width=32, allow_subnormal=False)),
+    arrays("float32", 60, elements=st.floats(width=32, max_value=0, allow_nan=False, allow_subnormal=False)),
+)
+def test_quantiles_agree_with_scipy(p, log_p):
+    z, expected = numpy(gf.norm_icdf(p)), special.ndtri(p.astype("float64"))
+    np.testing.assert_allclose(z, expected, rtol=5e-6, atol=2e-6)
+    z, expected = numpy(gf.norm_icdf_from_log(log_p)), special.ndtri_exp(log_p.astype("float64"))
+    np.testing.assert_allclose(z, expected, rtol=5e-6, atol=2e-6)
+
+
+@st.composite
+def reflectors(draw):
+    "A product of reflections, `(k, d)`: independent directions, nearly parallel ones, or of very different lengths."
+    generator, d = np.random.default_rng(draw(SEEDS)), draw(st.integers(1, 12))
+    v = generator.normal(size=(draw(st.integers(1, 12)), d))
+    kind = draw(st.sampled_from(["plain", "parallel", "lengths"]))
+    v = v[:1] + 0.05 * v if kind == "parallel" else v * 10 ** generator.uniform(-6, 6, (len(v), 1)) if kind == "lengths" else v
+    return v.astype("float32")
+
+
+@given(reflectors(), SEEDS)
+def test_reflections_are_orthogonal(v, seed):
+    d = v.shape[1]
+    q = numpy(gf.apply_reflectors(v, np.eye(d, dtype="float32"))).astype("float64")
+    np.testing.assert_allclose(q @ q.T, np.eye(d), atol=2e-5)
+    assert abs(abs(np.linalg.det(q)) - 1) < 1e-4
+    y = np.random.default_rng(seed).normal(size=(5, d)).astype("float32")
+    np.testing.assert_allclose(numpy(gf.apply_reflectors(v[::-1], gf.apply_reflectors(v, y))), y, atol=5e-5)
+    exact = np.linalg.svd(q)
+    again = numpy(gf.apply_reflectors(gf.householder_decompose(exact[0] @ exact[2]).astype("float32"), y))
+    flipped = np.where((np.arange(d) == d - 1) & (np.linalg.det(q) * (-1) ** d < 0), -1, 1)
+    np.testing.assert_allclose(again, y @ (exact[0] @ exact[2] * flipped), atol=5e-5)
+
+
+@given(st.integers(2, 6), SEEDS, st.data())
+def test_couplings_keep_what_they_promise(d, seed, data):
+    "The kept half to the bit; a moved number depends on itself and the kept ones only; the way back; the log-determinant's sign."
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=d, max_size=d).filter(lambda m: any(m) and not all(m))))
+    layer = gf.AffineCoupling(mask, gf.MLPConditioner(2 * int((~mask).sum()), (5,)))
+    x = np.random.default_rng(seed).normal(size=(30, d)).astype("float32") * 3
+    layer.forward_and_log_det(x)
+    scatter(layer, seed)
+    z, log_det = numpy(*layer.forward_and_log_det(x))
+    np.testing.assert_array_equal(z[:, mask], x[:, mask])
+    other, moved = x.copy(), np.flatnonzero(~mask)
+    other[:, moved[1:]] += 1.0
+    np.testing.assert_array_equal(numpy(layer.forward_and_log_det(other)[0])[:, moved[0]], z[:, moved[0]])
+    back, inverse_log_det = numpy(*layer.inverse_and_log_det(z))
+    np.testing.assert_allclose(back, x, atol=1e-3, rtol=1e-4)
+    np.testing.assert_array_equal(inverse_log_det, -log_det)
+
+
+@given(st.integers(2, 8), SEEDS)
+def test_rotations_keep_lengths_and_volumes(d, seed):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(20, d)).astype("float32")
+    for layer in (gf.Householder(int(generator.integers(1, d + 1)), seed=seed % 1000), gf.FixedOrtho.random_haar(d, seed=seed % 1000)):
+        z, log_det = numpy(*layer.forward_and_log_det(x))
+        np.testing.assert_allclose(np.linalg.norm(z, axis=1), np.linalg.norm(x, axis=1), rtol=2e-5)
+        np.testing.assert_array_equal(log_det, np.zeros(20))
+        np.testing.assert_allclose(numpy(layer.inverse_and_log_det(z)[0]), x, atol=5e-5)
+    order = generator.permutation(d)
+    z, _ = gf.Permute(order.tolist()).forward_and_log_det(x)
+    np.testing.assert_array_equal(z, x[:, order])
+
+
+def small_flow(coupling):
+    keras.utils.set_random_seed(0)
+    flow = gf.GaussianizationFlow([gf.Householder(2), coupling], 2)
+    flow.compile(jit_compile=False)
+    flow.build((None, 2))
+    return flow
+
+
+FLOW = small_flow(gf.MixtureCDFCoupling([True, False], gf.make_mlp_conditioner(1, 2, (4,)), 2))
+START = [numpy(w) for w in FLOW.trainable_weights]
+AFFINE = small_flow(gf.AffineCoupling([True, False], gf.MLPConditioner(2, (4,))))
+
+
+@given(numbers(), SEEDS)
+def test_a_flow_s_log_density_is_a_number_or_minus_infinity(x, seed):
+    "For every finite event; and its gradient in the event is finite to 1e15."
+    for weight, start in zip(FLOW.trainable_weights, START):
+        weight.assign(start)
+    scatter(FLOW, seed, spread=0.5)
+    x = np.stack([x, np.random.default_rng(seed).permutation(x)], axis=1)
+    log_prob = numpy(FLOW.log_prob(x))
+    assert not np.isnan(log_prob).any() and not np.any(log_prob == np.inf)
+    near = np.where(np.abs(x) <= 1e15, x, 0)
+    assert np.isfinite(gradient(FLOW.log_prob, near)).all()
+
+
+@given(st.integers(1, 700), st.sampled_from([256, 300, 512]), SEEDS)
+def test_chunks_change_nothing(n, chunk, seed):
+    x = np.random.default_rng(seed).normal(size=(n, 2)).astype("float32")
+    method = AFFINE.forward_and_log_det
+    for part, plain in zip(AFFINE.run("chunks", method, [x], chunk, False), numpy(*method(x))):
+        np.testing.assert_allclose(part, plain, atol=1e-5)
+
+
+@given(mixtures(), SEEDS)
+def test_mixture_density_is_the_slope_of_its_distribution(mixture, seed):
+    "cdf and pdf against SciPy, where float32 can tell."
+    generator = np.random.default_rng(seed)
+    logits, means, log_scales = (p.astype("float64") for p in mixture)
+    x = (generator.choice(means, 60) + generator.normal(size=60) * np.exp(generator.choice(log_scales, 60))).astype("float32")
+    ours, weights = MixtureOfGaussians(*mixture), special.softmax(logits)
+    t = (x.astype("float64")[:, None] - means) / np.exp(log_scales)
+    np.testing.assert_allclose(numpy(ours.cdf(x)), special.ndtr(t) @ weights, atol=5e-6)
+    density = np.exp(-0.5 * t**2 - 0.5 * np.log(2 * np.pi) - log_scales) @ weights
+    sensitive = 1e-4 + 4e-6 * np.abs(t).max() ** 2
+    np.testing.assert_allclose(numpy(ours.pdf(x)), density, rtol=min(sensitive, 0.1), atol=1e-4 * density.max())

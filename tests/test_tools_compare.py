@@ -1,0 +1,89 @@
+"A stored output that a fresh run does not give is found; what only the machine decides is not held against it."
+
+import compare_outputs as compare
+import pytest
+import reproduce
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+
+@pytest.mark.parametrize(
+    ("stored", "fresh"),
+    [
+        ("loss 1.2345 at epoch 3", "loss 1.2346 at epoch 3"),
+        ("error 3.2e-07", "error 5.9e-07"),
+        ("took 3.21 s, 120 MiB, 2.4 times", "took 13.9 s, 133 MiB, 1.1 times"),
+        ("<Mixture at 0x7f12ab>", "<Mixture at 0x7f99cd>"),
+        ("[1.  2.5]\n", "[1.0 2.5]"),
+        ("| loss | 46,800 |\n|------|--------|", "| loss  | 46,800 |\n|-------|--------|"),
+    ],
+)
+def test_same(stored, fresh):
+    assert compare.differs(stored, fresh) == ""
+
+
+@pytest.mark.parametrize(
+    ("stored", "fresh"),
+    [
+        ("loss 1.23", "loss 1.33"),
+        ("loss 1.23", "NLL 1.23"),
+        ("12 bijectors", "13 bijectors"),
+        ("1 2 3", "1 2"),
+        ("shape (8, 2)", "shape (2, 8)"),
+        ("x = -1.5", "x = 1.5"),
+        ("error 3e-07", "error 3e-03"),
+        ("loss 1.2", "loss nan"),
+    ],
+)
+def test_different(stored, fresh):
+    assert compare.differs(stored, fresh)
+
+
+def one_cell(source, *outputs):
+    return new_notebook(cells=[new_code_cell(source, id="demo", outputs=list(outputs))])
+
+
+def test_stale_cell_is_named_and_slow_cells_wait():
+    old = one_cell("#| slow\nprint(x)", new_output("stream", text="x 1"))
+    new = one_cell("#| slow\nprint(x)", new_output("stream", text="x 2"))
+    assert compare.compare(old, new)[0].startswith("cell demo: stored")
+    assert compare.compare(old, new, slow=False) == []
+
+
+def test_missing_picture():
+    drawn = new_output("display_data", data={"image/png": "", "text/plain": "<Figure size 640x480 with 1 Axes>"})
+    assert compare.compare(one_cell("draw()", drawn), one_cell("draw()")) == ["cell demo: stored pictures ['image/png'], fresh []"]
+    assert compare.compare(one_cell("draw()", drawn), one_cell("draw()", drawn)) == []
+
+
+@pytest.mark.parametrize(
+    ("floor", "ours", "met"),
+    [
+        ("<= 1.15", 1.15, True),
+        ("<= 1.15", 1.151, False),
+        ("≤ .3", 0.2, True),
+        (">= 1e-3", 1e-4, False),
+        ("<= 1.20", [1.1, 1.19, 1.21], False),
+        (None, 1.0, None),
+        ("see above", 1.0, None),
+        ("<= 1.15", float("nan"), False),
+    ],
+)
+def test_floor(floor, ours, met):
+    assert reproduce.is_met({"ours": ours, "floor": floor}) is met
+
+
+def test_table_says_who_missed():
+    rows = [
+        {"quantity": "final loss", "source": 1.2587, "ours": 1.1301, "floor": "<= 1.15"},
+        {"quantity": "fresh", "source": None, "ours": [1.18, 1.25], "floor": "<= 1.20"},
+    ]
+    lines = reproduce.table(rows).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "final loss",
+        "1.259",
+        "1.13",
+        "<= 1.15",
+        "yes",
+    ]
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["fresh", "-", "1.18, 1.25", "<= 1.20", "NO"]

@@ -1,0 +1,150 @@
+"Each rule of the notebook lint passes a good notebook and catches one that breaks it."
+
+import base64
+
+import lint_notebooks as lint
+import pytest
+from books import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+LIBRARY = ROOT / "nbs/02_scalar.ipynb"
+TUTORIAL = ROOT / "nbs/tutorials/21_coupling_flow.ipynb"
+
+
+def code(cell_id, source, *outputs):
+    return new_code_cell(source, id=cell_id, outputs=list(outputs))
+
+
+def stream(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def picture(size, mime="image/png"):
+    data = base64.b64encode(bytes(size)).decode() if mime == "image/png" else "x" * size
+    return new_output("display_data", data={mime: data, "text/plain": "<Figure size 640x480 with 1 Axes>"})
+
+
+@pytest.fixture
+def book():
+    "A library notebook that keeps every rule."
+    cells = [
+        new_markdown_cell("# Scalar\n\n> One line.", id="title"),
+        code("default-exp", "#| default_exp scalar"),
+        code("square", "#| export\ndef square(x):\n    return x * x"),
+        code("demo", "print(square(2.0))", stream("4.0\n")),
+    ]
+    cells += [new_markdown_cell("Prose.", id=f"prose-{i}") for i in range(12)]
+    return new_notebook(cells=cells + [code(f"line-{i}", "x = 1") for i in range(15)])
+
+
+def complaints(rule, book, path=LIBRARY):
+    return list(rule(path, book))
+
+
+def test_a_good_notebook_passes_every_rule(book):
+    assert len(lint.RULES) == 12
+    assert [m for rule in lint.RULES for m in complaints(rule, book) if rule is not lint.check_sizes] == []
+
+
+def test_error_output(book):
+    book.cells[3].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+    assert "an error is stored" in complaints(lint.check_errors, book)[0]
+
+
+def test_stderr(book):
+    book.cells[3].outputs = [stream("a warning", "stderr")]
+    assert "stderr is stored" in complaints(lint.check_stderr, book)[0]
+
+
+@pytest.mark.parametrize("text", ["1/40 [=====", "\x1b[1m40/40\x1b[0m", "━━━━━━━━ 0s", "50%\r100%"])
+def test_progress_bar(book, text):
+    book.cells[3].outputs = [stream(text)]
+    assert "a progress bar" in complaints(lint.check_residue, book)[0]
+
+
+@pytest.mark.parametrize("text", ["/home/ann/x.py", "/Users/ann/x", "/tmp/ipy/1.py", r"C:\Users\ann", f"{ROOT}/nbs"])
+def test_machine_path(book, text):
+    book.cells[3].outputs = [stream(f"in {text}")]
+    assert "a machine's path" in complaints(lint.check_machine_paths, book)[0]
+    book.cells[3].outputs = []
+    book.cells[3].source = f"path = '{text}'"
+    assert "a machine's path" in complaints(lint.check_machine_paths, book)[0]
+
+
+@pytest.mark.parametrize("mime", ["image/png", "image/svg+xml"])
+def test_figure_size(book, mime):
+    book.cells[3].outputs = [picture(100_000, mime)]
+    assert complaints(lint.check_sizes, book, ROOT / "absent.ipynb") == []
+    book.cells[3].outputs = [picture(100_001, mime)]
+    assert "received 100001" in complaints(lint.check_sizes, book, ROOT / "absent.ipynb")[0]
+
+
+def test_notebook_size(book, tmp_path):
+    path = tmp_path / "02_scalar.ipynb"
+    path.write_bytes(bytes(500_001))
+    assert complaints(lint.check_sizes, book, path) == ["Expected at most 500000 bytes, received 500001"]
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "most"),
+    [("#| export\ndef f():", "    x = 1", 40), ("#| export\nclass F:", "    x = 1", 60), ("x = 1", "x = 1", 12)],
+)
+def test_cell_lengths(book, head, line, most):
+    book.cells[2].source = "\n".join([head] + [line] * (most - 1))
+    assert complaints(lint.check_cell_lengths, book) == []
+    book.cells[2].source += f"\n{line}"
+    assert complaints(lint.check_cell_lengths, book) == [f"cell square: Expected at most {most} lines, received {most + 1}"]
+
+
+def test_prose_share(book):
+    assert "received 13 of 31" in complaints(lint.check_prose, book, TUTORIAL)[0]
+    book.cells = [c for c in book.cells if not c.id.startswith("prose")]
+    assert "at least 30%" in complaints(lint.check_prose, book)[0]
+
+
+def test_cell_count(book):
+    assert complaints(lint.check_cell_count, book, TUTORIAL) == []
+    book.cells = book.cells[:-2]
+    assert complaints(lint.check_cell_count, book) == ["Expected 30 to 60 cells, received 29"]
+
+
+@pytest.mark.parametrize("cell_id", ["1f2e3d4c", "1f2e3d4c-5b6a-7788-99aa-bbccddeeff00", "Demo_Cell"])
+def test_unreadable_id(book, cell_id):
+    book.cells[3].id = cell_id
+    assert "Expected a readable id" in complaints(lint.check_ids, book)[0]
+
+
+def test_repeated_id(book):
+    book.cells[4].id = "demo"
+    assert complaints(lint.check_ids, book) == ["cell demo: the id stands 2 times"]
+
+
+@pytest.mark.parametrize("source", ["print(1)", "plot.curve(x, y);"])
+def test_missing_output(book, source):
+    book.cells[3] = code("demo", source)
+    assert "no output is stored" in complaints(lint.check_outputs_present, book)[0]
+    for fine in (f"#| hide\n{source}", f"#| eval: false\n{source}", "plot.set_style()", "x = 1"):
+        book.cells[3] = code("demo", fine)
+        assert complaints(lint.check_outputs_present, book) == []
+
+
+def test_export_in_a_tutorial(book):
+    assert complaints(lint.check_exports, book, TUTORIAL) == ["cell square: a tutorial exports nothing"]
+
+
+def test_bare_assert_in_exported_code(book):
+    book.cells[2].source = "#| export\ndef square(x):\n    assert x\n    return x * x"
+    assert complaints(lint.check_exports, book) == ["cell square: a bare assert in exported code"]
+
+
+def test_head(book):
+    book.cells[1].source = "#| default_exp other"
+    assert "default_exp scalar" in complaints(lint.check_head, book)[0]
+    book.cells[0].source = "# Scalar"
+    assert "`> one line`" in complaints(lint.check_head, book)[0]
+
+
+def test_name_defined_twice(book):
+    assert lint.defined_twice({"02_scalar": book}) == []
+    twice = lint.defined_twice({"02_scalar": book, "03_marginal": book})
+    assert twice == ["square is defined in 02_scalar#square and 03_marginal#square"]

@@ -1,0 +1,68 @@
+"Notebooks are executed in a copy, slow cells on demand, and what they made is written down."
+
+import json
+
+import books
+import nbformat
+import pytest
+import reproduce
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROWS = 'results = [{"quantity": "loss", "source": 1.2587, "ours": np.float64(1.13), "floor": "<= 1.15"}]'
+
+
+@pytest.fixture
+def tutorial(tmp_path):
+    "A tutorial of five cells, TensorFlow left out."
+    cells = [
+        new_markdown_cell("# Flow\n\n> One.", id="title"),
+        new_code_cell("import numpy as np\nimport os\nimport matplotlib.pyplot as plt", id="imports"),
+        new_code_cell("os.write(2, b'from C++'); print('a')\nprint('b')", id="talk"),
+        new_code_cell("#| slow\nplt.plot([1, 2])\nplt.show()", id="curve"),
+        new_code_cell(ROWS, id="table"),
+    ]
+    path = tmp_path / "tutorials/21_flow.ipynb"
+    path.parent.mkdir()
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsys):
+    before = tutorial.read_bytes()
+    rows, differs = reproduce.reproduce(tutorial, tmp_path / "results")
+    assert rows == [{"quantity": "loss", "source": 1.2587, "ours": 1.13, "floor": "<= 1.15"}]
+    assert [d.split(":")[1] for d in differs] == [" cell talk", " cell curve"]  # nothing was stored
+    assert tutorial.read_bytes() == before
+    folder = tmp_path / "results/21_flow"
+    assert [p.name for p in folder.glob("figures/*")] == ["01-curve.png"]
+    assert json.loads((folder / "results.json").read_text()) == rows
+    executed = nbformat.read(folder / "21_flow.ipynb", as_version=4)
+    assert [o.text for o in executed.cells[2].outputs] == ["a\nb\n"]
+    assert "cell   3/5" in capsys.readouterr().out
+
+
+def test_slow_cells_wait(tutorial):
+    book, printed = books.execute(tutorial, slow=False, extra="print(len(results))")
+    assert (book.cells[3].outputs, printed) == ([], "1\n")
+
+
+def test_a_failing_cell_stops_the_run(tutorial):
+    book = nbformat.read(tutorial, as_version=4)
+    book.cells[2].source = "1 / 0"
+    nbformat.write(book, tutorial)
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        books.execute(tutorial)
+
+
+def test_a_dead_kernel_says_why(tutorial):
+    book = nbformat.read(tutorial, as_version=4)
+    book.cells[2].source = "import os; os.write(2, b'out of luck'); os._exit(1)"
+    nbformat.write(book, tutorial)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        books.execute(tutorial)
+
+
+def test_names_choose_notebooks():
+    with pytest.raises(SystemExit, match="No notebook starts with 99"):
+        books.select(["99"])

@@ -1,0 +1,81 @@
+"What the tools share: where things are, and how a notebook is read, written and executed."
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from configparser import ConfigParser
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+
+ROOT = Path(__file__).resolve().parents[1]
+# TensorFlow logs to stderr otherwise, and prints rounding notes that differ from machine to machine.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
+def settings(root: Path = ROOT) -> dict[str, str]:
+    "The keys of settings.ini, interpolated."
+    config = ConfigParser(delimiters=["="])
+    config.read_string((root / "settings.ini").read_text(encoding="utf-8"))
+    return dict(config["DEFAULT"])
+
+
+def paths(root: Path = ROOT) -> list[Path]:
+    "All notebooks of the book, sorted, without hidden folders and checkpoints."
+    found = (root / "nbs").rglob("*.ipynb")
+    return sorted(p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts))
+
+
+def kind(path: Path) -> str:
+    "`tutorial`, `library` or `index`."
+    return "tutorial" if path.parent.name == "tutorials" else "index" if path.stem == "index" else "library"
+
+
+def select(names: list[str], root: Path = ROOT) -> list[Path]:
+    "The notebooks whose file name starts with one of `names` (all without names)."
+    chosen = [p for p in paths(root) if not names or any(p.stem.startswith(n) for n in names)]
+    if not chosen:
+        raise SystemExit(f"No notebook starts with {' or '.join(names)}")
+    return chosen
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    "The notebook at `path`."
+    return nbformat.read(path, as_version=4)
+
+
+def directives(cell: nbformat.NotebookNode) -> set[str]:
+    "What a cell's `#|` lines say, such as `export`, `hide`, `slow`, `eval: false`."
+    return {m.strip() for m in re.findall(r"^#\s*\|\s*(.+)$", cell.source, re.M)}
+
+
+def is_run(cell: nbformat.NotebookNode, slow: bool) -> bool:
+    "Whether a run (with or without slow cells) executes this cell."
+    marks = directives(cell)
+    return cell.cell_type == "code" and "eval: false" not in marks and (slow or "slow" not in marks)
+
+
+def execute(path: Path, slow: bool = True, extra: str = "", each: Callable = lambda i, n, cell: None) -> tuple[nbformat.NotebookNode, str]:
+    "Execute a copy of `path` in its own folder; return it and what the code `extra`, run last, printed."
+    os.environ.update({k: os.environ.get(k, v) for k, v in QUIET.items()})
+    notebook = read(path)
+    where = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources=where, coalesce_streams=True)
+    # What TensorFlow's C++ writes to the process's stderr is about the machine; Python's own warnings are still stored.
+    client.extra_arguments = ["--IPKernelApp.capture_fd_output=False"]
+    with tempfile.TemporaryFile() as log, client.setup_kernel(env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=log):
+        try:
+            for i, cell in enumerate(notebook.cells):
+                each(i, len(notebook.cells), cell)
+                if is_run(cell, slow):
+                    client.execute_cell(cell, i)
+            notebook.cells.append(nbformat.v4.new_code_cell(extra))
+            client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+        except DeadKernelError as error:
+            log.seek(0)
+            raise RuntimeError(f"The kernel died: {log.read()[-2000:].decode(errors='replace')}") from error
+    printed = notebook.cells.pop().outputs
+    return notebook, "".join(o.get("text", "") for o in printed if o.get("name") == "stdout")

@@ -1,0 +1,86 @@
+"Execute notebooks afresh and compare the text they print with what is stored, number by number."
+
+import math
+import re
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import books as nb
+
+RTOL, ATOL = 0.02, 1e-4
+NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])", re.I)
+# A duration, a memory size or a speed-up belongs to the machine, not to the notebook.
+MACHINE = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?\s*(?:ns|[µμu]s|ms|s|sec|seconds|min|[kMG]i?B|times|x|×)(?!\w)")
+TERMINAL = re.compile(r"\x1b\[[\d;]*m")
+ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
+
+
+def split(text: str) -> tuple[str, list[float]]:
+    "The words of a text with its numbers taken out, and those numbers. Machine-made figures are neither."
+    text = ADDRESS.sub("@", MACHINE.sub("@", text))
+    numbers = [float(n.replace(",", "").replace("−", "-")) for n in NUMBER.findall(text)]
+    return re.sub(r"[\s─│┌┐└┘|:=\-+]+", " ", NUMBER.sub("#", text)).strip(), numbers
+
+
+def differs(stored: str, fresh: str, rtol: float = RTOL, atol: float = ATOL) -> str:
+    "Why two texts differ, or an empty string."
+    (words, numbers), (new_words, new_numbers) = split(stored), split(fresh)
+    if words != new_words or len(numbers) != len(new_numbers):
+        return f"stored {stored.strip()[:200]!r}, fresh {fresh.strip()[:200]!r}"
+    for old, new in zip(numbers, new_numbers, strict=True):
+        if not math.isclose(old, new, rel_tol=rtol, abs_tol=atol):
+            return f"stored {old:g}, fresh {new:g} (in {stored.strip()[:100]!r})"
+    return ""
+
+
+def outputs(cell) -> tuple[str, list[str]]:
+    "The text of a cell's outputs, and the kinds of picture among them."
+    text, images = "", []
+    for out in cell.get("outputs", []):
+        data = out.get("data", {})
+        images += sorted(k for k in data if k.startswith("image/"))
+        # A figure's text is its object's name, which says nothing.
+        text += out.get("text", "") + ("" if images else data.get("text/markdown", data.get("text/plain", "")) + "\n")
+    return text, images
+
+
+def compare(stored, fresh, slow: bool = True) -> list[str]:
+    "Complaints about each executed cell whose stored outputs are not those of a fresh run."
+    complaints = []
+    for old, new in zip(stored.cells, fresh.cells, strict=True):
+        if not nb.is_run(old, slow):
+            continue
+        (old_text, old_images), (new_text, new_images) = outputs(old), outputs(new)
+        if old_images != new_images:
+            complaints.append(f"cell {old.id}: stored pictures {old_images}, fresh {new_images}")
+        elif why := differs(old_text, new_text):
+            complaints.append(f"cell {old.id}: {why}")
+    return complaints
+
+
+def check(path: Path, slow: bool) -> list[str]:
+    "Execute one notebook and compare it."
+    start = time.perf_counter()
+    try:
+        complaints = compare(nb.read(path), nb.execute(path, slow)[0], slow)
+    except Exception as error:
+        complaints = [f"does not run: {TERMINAL.sub('', str(error)).strip()[-1500:]}"]
+    print(f"{path.stem}: {'differs' if complaints else 'as stored'} ({time.perf_counter() - start:.0f} s)", flush=True)
+    return [f"{path.name}: {c}" for c in complaints]
+
+
+def main() -> None:
+    slow = "--slow" in sys.argv
+    found = nb.select([a for a in sys.argv[1:] if not a.startswith("--")])
+    # Tutorials train for minutes: `make reproduce` and `make test-slow` compare those.
+    found = [p for p in found if slow or nb.kind(p) != "tutorial"]
+    with ThreadPoolExecutor(2) as pool:
+        complaints = [c for some in pool.map(lambda p: check(p, slow), found) for c in some]
+    print("\n".join(complaints) or f"{len(found)} notebooks print what is stored")
+    sys.exit(bool(complaints))
+
+
+if __name__ == "__main__":
+    main()

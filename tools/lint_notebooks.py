@@ -1,0 +1,184 @@
+"Hold the notebooks to the house style: what is stored in them, how long things are, how much is prose."
+
+import ast
+import base64
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import books as nb
+
+NOTEBOOK_BYTES, FIGURE_BYTES = 500_000, 100_000
+EXPORT_LINES, CLASS_LINES, CELL_LINES = 40, 60, 12
+PROSE = {"library": 0.30, "tutorial": 0.45, "index": 0.30}
+LIBRARY_CELLS = (30, 60)
+MACHINE_PATH = re.compile(
+    r"/home/\w|/root/|/Users/\w|/tmp/|/var/folders/|[A-Z]:\\Users|site-packages|ipykernel_|" + re.escape(f"{nb.ROOT}/")
+)
+RESIDUE = re.compile(r"[\r\b\x1b]|━{3}|\d+/\d+ \[=|ETA:")
+READABLE_ID = re.compile(r"^(?![0-9a-f]{8})[a-z0-9]+(-[a-z0-9]+)*$")
+
+
+def code_cells(book) -> list:
+    return [c for c in book.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def is_export(cell) -> bool:
+    return any(m.split()[0] in ("export", "exporti", "exports") for m in nb.directives(cell))
+
+
+def parse(cell) -> ast.Module | None:
+    "The cell as Python, or None where magics or shell lines stand in it."
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return None
+
+
+def texts(cell) -> Iterator[str]:
+    "Every text that is stored in a cell's outputs."
+    for out in cell.get("outputs", []):
+        yield out.get("text", "")
+        yield from (v for k, v in out.get("data", {}).items() if k.startswith("text/"))
+
+
+def check_errors(path: Path, book) -> Iterator[str]:
+    "No stored error output."
+    for cell in code_cells(book):
+        if any(o.output_type == "error" for o in cell.outputs):
+            yield f"cell {cell.id}: an error is stored"
+
+
+def check_stderr(path: Path, book) -> Iterator[str]:
+    "No stored stderr."
+    for cell in code_cells(book):
+        if any(o.get("name") == "stderr" for o in cell.outputs):
+            yield f"cell {cell.id}: stderr is stored"
+
+
+def check_residue(path: Path, book) -> Iterator[str]:
+    "No progress bars and no terminal codes in outputs."
+    for cell in code_cells(book):
+        if any(RESIDUE.search(t) for t in texts(cell)):
+            yield f"cell {cell.id}: a progress bar or terminal codes are stored"
+
+
+def check_machine_paths(path: Path, book) -> Iterator[str]:
+    "No path of a machine in source or output."
+    for cell in book.cells:
+        for text in [cell.source, *texts(cell)]:
+            if found := MACHINE_PATH.search(text):
+                yield f"cell {cell.id}: a machine's path, {found[0]!r}"
+                break
+
+
+def check_sizes(path: Path, book) -> Iterator[str]:
+    "A notebook has 500 kB, a figure 100 kB."
+    if path.exists() and (size := path.stat().st_size) > NOTEBOOK_BYTES:
+        yield f"Expected at most {NOTEBOOK_BYTES} bytes, received {size}"
+    for cell in code_cells(book):
+        for out in cell.outputs:
+            for mime, data in out.get("data", {}).items():
+                if mime.startswith("image/"):
+                    size = len(data) if mime == "image/svg+xml" else len(base64.b64decode(data))
+                    if size > FIGURE_BYTES:
+                        yield f"cell {cell.id}: Expected a figure of at most {FIGURE_BYTES} bytes, received {size}"
+
+
+def check_cell_lengths(path: Path, book) -> Iterator[str]:
+    "Exported cell 40 lines, one class 60, any other code cell 12; blank lines and `#|` lines are free."
+    for cell in code_cells(book):
+        lines = sum(1 for line in cell.source.splitlines() if line.strip() and not line.startswith("#|"))
+        tree = parse(cell)
+        is_class = tree is not None and any(isinstance(node, ast.ClassDef) for node in tree.body)
+        most = CELL_LINES if not is_export(cell) else CLASS_LINES if is_class else EXPORT_LINES
+        if lines > most:
+            yield f"cell {cell.id}: Expected at most {most} lines, received {lines}"
+
+
+def check_prose(path: Path, book) -> Iterator[str]:
+    "At least 30 % of the cells are prose, 45 % in a tutorial."
+    prose = sum(c.cell_type == "markdown" for c in book.cells)
+    if prose < PROSE[nb.kind(path)] * len(book.cells):
+        yield f"Expected at least {PROSE[nb.kind(path)]:.0%} prose cells, received {prose} of {len(book.cells)}"
+
+
+def check_cell_count(path: Path, book) -> Iterator[str]:
+    "A library notebook has 30 to 60 cells."
+    low, high = LIBRARY_CELLS
+    if nb.kind(path) == "library" and not low <= len(book.cells) <= high:
+        yield f"Expected {low} to {high} cells, received {len(book.cells)}"
+
+
+def check_ids(path: Path, book) -> Iterator[str]:
+    "Cell ids are readable and unique: nbdev prints them in the module."
+    for cell_id, times in Counter(c.id for c in book.cells).items():
+        if times > 1:
+            yield f"cell {cell_id}: the id stands {times} times"
+        if not READABLE_ID.match(cell_id):
+            yield f"cell {cell_id}: Expected a readable id such as affine-coupling"
+
+
+def check_outputs_present(path: Path, book) -> Iterator[str]:
+    "A cell that prints or draws at its top level has its output stored."
+    for cell in code_cells(book):
+        tree = parse(cell)
+        if tree is None or {"hide", "eval: false"} & nb.directives(cell):
+            continue
+        calls = [n.value.func for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+        shows = [ast.unparse(f) for f in calls if ast.unparse(f) == "print" or ast.unparse(f).startswith("plot.")]
+        if any("style" not in s for s in shows) and not cell.outputs:
+            yield f"cell {cell.id}: prints or draws, but no output is stored"
+
+
+def check_exports(path: Path, book) -> Iterator[str]:
+    "Library cells that are exported hold no bare assert; tutorials and the index export nothing."
+    for cell in filter(is_export, code_cells(book)):
+        if nb.kind(path) != "library":
+            yield f"cell {cell.id}: a {nb.kind(path)} exports nothing"
+        if any(isinstance(node, ast.Assert) for node in ast.walk(parse(cell) or ast.Module([]))):
+            yield f"cell {cell.id}: a bare assert in exported code"
+
+
+def check_head(path: Path, book) -> Iterator[str]:
+    "The first cell is a title and a one-line description; a library notebook then names its module."
+    head = book.cells[0].source if book.cells else ""
+    if not re.match(r"# \S.*\n+> \S.*", head):
+        yield "Expected a first cell with `# Title` and `> one line`"
+    exports = [m for c in code_cells(book)[:1] for m in nb.directives(c) if m.startswith("default_exp ")]
+    if nb.kind(path) == "library" and exports != [f"default_exp {path.stem.split('_', 1)[-1]}"]:
+        yield f"Expected the first code cell to be `#| default_exp {path.stem.split('_', 1)[-1]}`"
+
+
+RULES = [value for name, value in list(globals().items()) if name.startswith("check_")]
+
+
+def lint(path: Path, book=None) -> list[str]:
+    "Every complaint about one notebook."
+    book = nb.read(path) if book is None else book
+    return [f"{path.name}: {message}" for rule in RULES for message in rule(path, book)]
+
+
+def defined_twice(books: dict[str, object]) -> list[str]:
+    "Names that two exported cells define: one notebook per module, each name once."
+    names: dict[str, list[str]] = {}
+    for stem, book in books.items():
+        for cell in filter(is_export, code_cells(book)):
+            for node in (parse(cell) or ast.Module([])).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                    names.setdefault(node.name, []).append(f"{stem}#{cell.id}")
+    return [f"{name} is defined in {' and '.join(where)}" for name, where in names.items() if len(where) > 1]
+
+
+def main() -> None:
+    found = nb.select(sys.argv[1:])
+    complaints = [message for path in found for message in lint(path)]
+    complaints += defined_twice({p.stem: nb.read(p) for p in found})
+    print("\n".join(complaints) or f"{len(found)} notebooks in order, {len(RULES) + 1} rules")
+    sys.exit(bool(complaints))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"Run every check, one stage after another, and end with how many passed and failed."
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import books as nb
+
+BIN = Path(sys.executable).parent
+
+
+def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
+    "Name, command and extra environment of each stage."
+    python, tool = [sys.executable], lambda name, *args: [str(BIN / name), *args]
+    pytest = [*python, "-m", "pytest", "-q"]
+    flags = ["--flags", "slow"] if slow else []
+    jax = {"KERAS_BACKEND": "jax"}
+    found = {
+        "ruff format": (tool("ruff", "format", "--check", "--quiet", "."), {}),
+        "ruff check": (tool("ruff", "check", "--quiet", "."), {}),
+        "notebook lint": ([*python, "tools/lint_notebooks.py"], {}),
+        "site without Quarto": ([*python, "tools/check_site.py"], {}),
+        "export and clean": ([*python, "tools/check_clean.py"], {}),
+        "pytest": (
+            [*pytest, *([] if slow else ["-m", "not slow"])],
+            {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
+        ),
+        "pytest, contracts on JAX": ([*pytest, "-m", "contract and not slow"], jax),
+        "nbdev_test": (tool("nbdev_test", "--n_workers", "2", "--skip_folder_re", "^[_.]|^tutorials$", *flags), {}),
+        "nbdev_test 00-03 on JAX": (
+            tool("nbdev_test", "--n_workers", "2", "--file_re", r"^0[0-3]_.*\.ipynb$", *flags),
+            jax,
+        ),
+        "stored outputs": ([*python, "tools/compare_outputs.py"], {}),
+    }
+    if slow:
+        found["stored outputs, slow cells"] = ([*python, "tools/compare_outputs.py", "--slow", "0", "1"], {})
+        found["tutorials"] = ([*python, "tools/reproduce.py", "--compare"], {})
+        del found["stored outputs"]
+    return found
+
+
+def count(output: str, code: int) -> tuple[int, int]:
+    "How many passed and failed: pytest's own figures where it printed them, else the stage is one check."
+    last = next((line for line in reversed(output.splitlines()) if re.search(r"\d+ (passed|failed|error)", line)), "")
+    numbers = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)}
+    passed, failed = numbers.get("passed", 0), numbers.get("failed", 0) + numbers.get("error", 0)
+    if not numbers:
+        return int(code == 0), int(code != 0)
+    return passed, failed or int(code != 0)
+
+
+def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int]:
+    "Run one stage, its output shown as it comes."
+    print(f"\n=== {name}", flush=True)
+    start, lines = time.perf_counter(), []
+    env = {"KERAS_BACKEND": "tensorflow"} | nb.QUIET | os.environ | extra
+    process = subprocess.Popen(command, cwd=nb.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    passed, failed = count("".join(lines) if "pytest" in command else "", process.wait())
+    print(f"--- {name}: {'FAILED' if failed else 'passed'} ({time.perf_counter() - start:.0f} s)", flush=True)
+    return passed, failed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slow", action="store_true", help="slow cells, slow tests and the tutorials too")
+    parser.add_argument("--only", default="", help="stages whose name contains this")
+    args = parser.parse_args()
+    start = time.perf_counter()
+    chosen = {name: stage for name, stage in stages(args.slow).items() if args.only in name}
+    done = {name: run(name, *stage) for name, stage in chosen.items()}
+    failed = [name for name, (_, bad) in done.items() if bad]
+    print(f"\n{len(done)} stages in {time.perf_counter() - start:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(f"{sum(p for p, _ in done.values())} passed, {sum(f for _, f in done.values())} failed", flush=True)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
