@@ -11,8 +11,10 @@ __all__ = ['BaseDistribution', 'StandardNormal', 'StandardLogistic', 'DiagonalNo
 
 # %% ../nbs/07_flow.ipynb #imports
 import math
+import os
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -201,18 +203,19 @@ def compile_method(
 # %% ../nbs/07_flow.ipynb #runner
 def chunk_rows(
     event_size: int,  # Numbers per event
-    budget: int,  # Numbers per chunk, at most about this
 ) -> int:
-    "Rows per chunk: a power of four between 256 and 65,536."
-    rows = min(max(budget // max(event_size, 1), 256), 65536)
-    return 4 ** int(math.log(rows, 4) + 1e-9)
+    "Rows per chunk, 1, 2 or 5 times a power of ten, at least 200: what a core's cache holds, or what keeps an accelerator busy."
+    compiled_on_cpu = keras.backend.backend() != "torch" and all(d.startswith("cpu") for d in keras.distribution.list_devices())
+    rows = max((2**14 if compiled_on_cpu else 2**18) // max(event_size, 1), 200)
+    power = 10 ** int(math.log10(rows) + 1e-9)
+    return max(step * power for step in (1, 2, 5) if step * power <= rows)
 
 
 class ChunkedRunner:
-    "Runs methods of a flow on many rows: compiled, chunk by chunk, into arrays that are allocated once."
+    "Runs methods of a flow on many rows: compiled, chunk by chunk, several chunks at a time."
 
     def __init__(self, flow):
-        self.flow, self.compiled = weakref.ref(flow), {}
+        self.flow, self.compiled, self.ready = weakref.ref(flow), {}, set()
 
     def __call__(
         self,
@@ -227,18 +230,23 @@ class ChunkedRunner:
         key = (name, len(arrays), jit_compile)
         if key not in self.compiled:
             self.compiled[key] = compile_method(self.flow(), method, jit_compile)
-        rows, outputs = len(arrays[0]), None
-        size = min(chunk, 4 ** max(4, math.ceil(math.log(max(rows, 1), 4))))
-        for start in range(0, max(rows, 1), size):
-            parts = [a[start : start + size] for a in arrays]
-            used = len(parts[0])
-            padded = [np.concatenate([p, np.zeros((size - used, *p.shape[1:]), p.dtype)]) if used < size else p for p in parts]
-            results = self.compiled[key](*padded)
-            results = [ops.convert_to_numpy(r)[:used] for r in (results if isinstance(results, tuple) else (results,))]
-            outputs = outputs or [np.empty((rows, *r.shape[1:]), r.dtype) for r in results]
-            for output, result in zip(outputs, results):
-                output[start : start + used] = result
-        return outputs
+        rows = len(arrays[0])
+        size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
+        starts = list(range(0, max(rows, 1), size))
+        alone = 0 if (key, size) in self.ready else 1  # the first call traces and compiles, before there are threads
+        outputs = [self.on_chunk(key, arrays, start, size) for start in starts[:alone]]
+        self.ready.add((key, size))
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            outputs += pool.map(lambda start: self.on_chunk(key, arrays, start, size), starts[alone:])
+        return [np.concatenate(parts) for parts in zip(*outputs)]
+
+    def on_chunk(self, key, arrays, start, size):
+        "The method's results for `size` rows from `start` on, the last chunk padded with zeros while it is computed."
+        parts = [a[start : start + size] for a in arrays]
+        used = len(parts[0])
+        padded = [np.concatenate([p, np.zeros((size - used, *p.shape[1:]), p.dtype)]) if used < size else p for p in parts]
+        results = self.compiled[key](*padded)
+        return [ops.convert_to_numpy(r)[:used] for r in (results if isinstance(results, tuple) else (results,))]
 
 # %% ../nbs/07_flow.ipynb #losses
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -416,7 +424,7 @@ class FlowQueries:
             z, log_det = self.forward_and_log_det(x, *context, training=False)
             return settle_overflow(self.base.log_prob(z, *context) + log_det, x)
 
-        return self.on_rows("log_prob", method, (x, context), 2**18)
+        return self.on_rows("log_prob", method, (x, context))
 
     def invert(
         self,
@@ -425,7 +433,7 @@ class FlowQueries:
     ):
         "The events of latents `z`, `(n, *event)`. The inverse of calling the flow."
         self.ensure_built_for_sampling(context)
-        return self.on_rows("invert", lambda z, *c: self.inverse_and_log_det(z, *c, training=False)[0], (z, context), 2**15)
+        return self.on_rows("invert", lambda z, *c: self.inverse_and_log_det(z, *c, training=False)[0], (z, context))
 
     def sample(
         self,
@@ -446,7 +454,7 @@ class FlowQueries:
             x, log_det = self.inverse_and_log_det(z, *context, training=False)
             return x, self.base.log_prob(z, *context) - log_det
 
-        return self.on_rows("sample_and_log_prob", method, (z, context), 2**15)
+        return self.on_rows("sample_and_log_prob", method, (z, context))
 
     def forward_with_intermediates(self, x, context=None):
         "Every state on the way from data to latent, `len(bijector_layers) + 1` tensors."
@@ -461,14 +469,14 @@ class FlowInputs(FlowQueries):
         "A tensor of the flow's dtype."
         return ops.cast(ops.convert_to_tensor(x), self.compute_dtype)
 
-    def on_rows(self, name, method, arrays, budget):
+    def on_rows(self, name, method, arrays):
         "Run plainly where a gradient may be wanted, otherwise compiled and in chunks."
         arrays = [self.as_tensor(a) for a in arrays if a is not None]
         if must_stay_differentiable(self, *arrays):
             return method(*arrays)
         jit_compile = resolve_jit_compile(getattr(self, "requested_jit_compile", "auto"))
         arrays = [ops.convert_to_numpy(a) for a in arrays]
-        results = self.run(name, method, arrays, chunk_rows(math.prod(self.event_shape), budget), jit_compile)
+        results = self.run(name, method, arrays, chunk_rows(math.prod(self.event_shape)), jit_compile)
         results = tuple(ops.convert_to_tensor(r) for r in results)
         return results if len(results) > 1 else results[0]
 

@@ -7,9 +7,9 @@ __all__ = ['NODE_VARIANCE', 'Configured', 'LogScaleClamp', 'TanhClamp', 'Sigmoid
            'sigmoid_log_scale_clamp', 'check_clamp', 'ScalarBijection', 'packed_width', 'unpack', 'Additive', 'Affine',
            'random_params', 'check_scalar', 'MixtureOfGaussians', 'with_background', 'largest_distance', 'standardized',
            'last_max', 'log_sum', 'mixture_terms', 'stacked_mixture_to_normal', 'mixture_gradient', 'mixture_to_normal',
-           'float_epsilon', 'bracketed_root', 'guarded_step', 'tail_and_density', 'quick_step', 'quick_root',
-           'mixture_root', 'implicit_root', 'normal_to_mixture', 'quadrature_components', 'standard_normal_mixture',
-           'MixtureCDF']
+           'float_epsilon', 'bracketed_root', 'guarded_step', 'tail_and_density', 'quick_step', 'first_guess',
+           'quick_root', 'mixture_root', 'implicit_root', 'normal_to_mixture', 'quadrature_components',
+           'standard_normal_mixture', 'MixtureCDF']
 
 # %% ../nbs/02_scalar.ipynb #imports
 import math
@@ -473,13 +473,22 @@ def quick_step(y, excess, hazard, tail, density, change):
     return r / bend, newton / ops.clip(1.0 + 0.5 * newton * curvature, 0.5, 2.0)
 
 # %% ../nbs/02_scalar.ipynb #quick-loop
+def first_guess(y, weights, means, scales, lower, upper):
+    "The mixture's mean plus `y` of its standard deviations; the middle of the bracket where that lies outside."
+    mean = ops.sum(weights * means, axis=0)
+    variance = ops.sum(weights * (ops.square(scales) + ops.square(means - mean)), axis=0)
+    guess = mean + y * ops.sqrt(variance)
+    return ops.where((guess > lower) & (guess < upper), guess, lower + 0.5 * (upper - lower))
+
+
 def quick_root(y, weights, means, scales, max_steps: int = 40):
     "Where the upper tail equals `Q(y)`, `0 <= y < 12`. **Returns** `x`, its bracket, and what has not converged."
-    bound = largest_distance(y) ** 1.9
+    bound = 8e307 if is_double(y) else 1.6e38  # half of the largest float, so that the bracket has a length
     ends = ops.clip(means + scales * y, -bound, bound)
     lower, upper = ops.min(ends, axis=0), ops.max(ends, axis=0)
     excess = norm_mean_excess(y)
     tolerance, inverse_scales = 2 * float_epsilon(y) * ops.maximum(y, 1.0), 1.0 / scales
+    steepest = ops.max(inverse_scales, axis=0)
 
     def unfinished(step, x, lower, upper, error, active):
         return ops.logical_and(step < max_steps, ops.any(active))
@@ -487,9 +496,12 @@ def quick_root(y, weights, means, scales, max_steps: int = 40):
     def advance(step, x, lower, upper, error, active):
         sums = tail_and_density(x, weights, means, inverse_scales)
         residual, change = quick_step(y, excess, y + excess, *sums)
-        return (step + 1, *guarded_step(x, lower, upper, error, active, residual, x + change, tolerance))
+        proposal = x + change
+        x, lower, upper, error, active = guarded_step(x, lower, upper, error, active, residual, proposal, tolerance)
+        left = 10 * ops.abs(residual) * ops.square(change * steepest)  # of the residual after a step of third order
+        return step + 1, x, lower, upper, error, active & ((x != proposal) | (left > tolerance))
 
-    x = lower + 0.5 * (upper - lower)
+    x = first_guess(y, weights, means, scales, lower, upper)
     state = (0, x, lower, upper, ops.full_like(x, math.inf), y < 12.0)
     _, x, lower, upper, _, active = ops.while_loop(unfinished, advance, state)
     return x, lower, upper, active | (y >= 12.0)

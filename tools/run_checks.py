@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
     "Name, command and extra environment of each stage."
     python, tool = [sys.executable], lambda name, *args: [str(BIN / name), *args]
-    pytest = [*python, "-m", "pytest", "-q"]
+    pytest = [*python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
     flags = ["--flags", "slow"] if slow else []
     jax = {"KERAS_BACKEND": "jax"}
     found = {
