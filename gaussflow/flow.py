@@ -337,16 +337,16 @@ class FlowTraining(keras.Model):
 
     def get_compile_config(self):
         "What `compile_from_config` needs; names the optimizer so that every backend can load it."
-        if not getattr(self, "compiled", False):
-            return None
-        optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        if "torch_optimizers" in str(optimizer.get("module")):
-            optimizer["module"] = "keras.optimizers"
-        return {"optimizer": optimizer, "jit_compile": self.requested_jit_compile}
+        config = super().get_compile_config()
+        if config:
+            config["jit_compile"] = self.requested_jit_compile
+            if "torch_optimizers" in str(config["optimizer"].get("module")):
+                config["optimizer"]["module"] = "keras.optimizers"
+        return config
 
     def compile_from_config(self, config):
         "Compile as saved, with the optimizer ready for its saved state."
-        self.compile(**restore(config, "optimizer"))
+        self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

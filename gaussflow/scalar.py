@@ -43,7 +43,7 @@ class Configured:
         return hash((type(self), str(self.get_config())))
 
     def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={getattr(self, k, v)!r}' for k, v in self.get_config().items())})"
 
 
 class LogScaleClamp(Configured):
@@ -118,7 +118,7 @@ def check_clamp(
 class ScalarBijection(Configured):
     "An increasing map of numbers with explicit parameters; no weights, no Keras layer."
 
-    clamp: LogScaleClamp | None = None  # Bounds the raw log-scale where there is one
+    log_scale_clamp: LogScaleClamp | None = None  # Bounds the raw log-scale where there is one
 
     @property
     def param_sizes(self) -> dict[str, int]:
@@ -133,9 +133,9 @@ class ScalarBijection(Configured):
         "Parameters from the base and the raw output of a network: their sum, raw log-scales clamped first."
         params = {name: base[name] + raw[name] for name in self.param_sizes}
         for name in ("log_scale", "log_scales"):
-            if name in params and self.clamp is not None:
-                at_zero = self.clamp(ops.zeros((), dtype=params[name].dtype))
-                params[name] = base[name] + self.clamp(raw[name]) - at_zero
+            if name in params and self.log_scale_clamp is not None:
+                at_zero = self.log_scale_clamp(ops.zeros((), dtype=params[name].dtype))
+                params[name] = base[name] + self.log_scale_clamp(raw[name]) - at_zero
         return params
 
     def forward(self, x, params: Mapping):
@@ -189,10 +189,10 @@ class Affine(ScalarBijection):
     "Shift and scale, `z = x * exp(log_scale) + shift`. **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), eq. 7."
 
     def __init__(self, log_scale_clamp: LogScaleClamp | None = None):  # Bounds the network's part of the log-scale
-        self.clamp = check_clamp(log_scale_clamp)
+        self.log_scale_clamp = check_clamp(log_scale_clamp)
 
     def get_config(self):
-        return {"log_scale_clamp": keras.saving.serialize_keras_object(self.clamp)}
+        return {"log_scale_clamp": keras.saving.serialize_keras_object(self.log_scale_clamp)}
 
     @classmethod
     def from_config(cls, config):
@@ -436,29 +436,26 @@ def bracketed_root(
 
 def guarded_step(x, lower, upper, error, active, residual, newton, tolerance):
     "Take the Newton step where it stays inside and the error halves, else the middle of the bracket; freeze what has converged."
-    lower, upper = ops.where(residual < 0, x, lower), ops.where(residual > 0, x, upper)
-    size = ops.abs(residual)
-    wanted = (newton > lower) & (newton < upper) & (size < 0.5 * error)
+    lower, upper = ops.where(active & (residual < 0), x, lower), ops.where(active & (residual > 0), x, upper)
+    size, resolution = ops.abs(residual), 2 * float_epsilon(x) * ops.abs(x)
+    short = ops.abs(newton - x) <= resolution
+    wanted = (newton >= lower) & (newton <= upper) & (short | (size < 0.5 * error))
     proposal = ops.where(wanted, newton, lower + 0.5 * (upper - lower))
     proceed = active & (size > tolerance)
-    moved = ops.abs(proposal - x) > 2 * float_epsilon(x) * ops.abs(x)
-    return ops.where(proceed, proposal, x), lower, upper, ops.where(wanted, size, 2 * size), proceed & moved
+    unresolved = ops.where(wanted, ~short, upper - lower > resolution)
+    return ops.where(proceed, proposal, x), lower, upper, ops.where(wanted, size, 2 * size), proceed & unresolved
 
 # %% ../nbs/02_scalar.ipynb #quick-root
 def tail_and_density(x, weights, means, inverse_scales):
     "Upper tail, density and its derivative of a mixture at `x`, the components along the first axis of the parameters."
-
-    def add(k, sums):
-        t = (x - means[k]) * inverse_scales[k]
-        distance = ops.abs(t)
-        kernel = ops.exp(-0.5 * ops.square(distance) - LOG_SQRT_2PI)
-        tail = kernel / norm_hazard(distance)
-        tail = weights[k] * ops.where(t > 0, tail, 1.0 - tail)
-        density = weights[k] * inverse_scales[k] * kernel
-        return sums[0] + tail, sums[1] + density, sums[2] - density * t * inverse_scales[k]
-
-    zero = ops.zeros_like(x)
-    return ops.fori_loop(0, weights.shape[0], add, (zero, zero, zero))
+    t = (x - means) * inverse_scales
+    distance = ops.abs(t)
+    kernel = weights * ops.exp(-0.5 * ops.square(distance) - LOG_SQRT_2PI)
+    tail = kernel / norm_hazard(distance)
+    density = kernel * inverse_scales
+    parts = (ops.where(t > 0, tail, weights - tail), density, -density * t * inverse_scales)
+    sums = ops.sum(ops.stack(parts), axis=1)  # one sum of three, so that XLA makes the kernel once
+    return sums[0], sums[1], sums[2]
 
 
 def quick_step(y, excess, hazard, tail, density, change):
@@ -594,10 +591,10 @@ class MixtureCDF(ScalarBijection):
         if identity not in ("quadrature", "equal"):
             raise ValueError(f"Expected identity to be 'quadrature' or 'equal', received identity={identity!r}")
         self.num_components, self.family, self.identity = int(num_components), family, identity
-        self.clamp, self.background = check_clamp(log_scale_clamp), float(background)
+        self.log_scale_clamp, self.background = check_clamp(log_scale_clamp), float(background)
 
     def get_config(self):
-        clamp = keras.saving.serialize_keras_object(self.clamp)
+        clamp = keras.saving.serialize_keras_object(self.log_scale_clamp)
         names = ("num_components", "family", "background", "identity")
         return {**{name: getattr(self, name) for name in names}, "log_scale_clamp": clamp}
 
