@@ -31,7 +31,8 @@ def run_speed(args, settings):
 
     machine, figures = about(), {}
     for d in args.dims:
-        figures |= measure_speed(d, settings)
+        points = settings[f"points_d{d}"] = max(settings["points"] * 2 // d, 1_000)  # as many numbers as in d = 2
+        figures |= measure_speed(d, settings | {"points": points})
     return figures, machine
 
 
@@ -71,7 +72,7 @@ def parse(argv=None):
     parser.add_argument("--repeats", type=int, default=7, help="rounds, contenders in turn")
     parser.add_argument("--steps", type=int, default=50, help="training steps per reading, batches of 512")
     parser.add_argument("--warm-epochs", type=int, default=20, help="epochs trained before the readings")
-    parser.add_argument("--points", type=int, default=50_000, help="points of log_prob and sample")
+    parser.add_argument("--points", type=int, default=50_000, help="points of log_prob and sample in d = 2; for other d as many numbers")
     parser.add_argument("--memory-points", type=int, default=10_000_000, help="points of the memory part")
     parser.add_argument("--max-seconds", type=float, default=180, help="end a comparison after this, from round 3 on")
     parser.add_argument("--backends", nargs="+", default=installed, help="backends of the jit part")
