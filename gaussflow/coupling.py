@@ -159,9 +159,9 @@ class Coupling(Bijector):
 # %% ../nbs/06_coupling.ipynb #mixture-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MixtureCDFCoupling(Coupling):
-    """Coupling by `z_b = norm_icdf(F(x_b))`, F a Gaussian mixture whose parameters depend on the kept part.
+    """Coupling by `z_b = norm_icdf(F(x_b))`, F a mixture of Gaussians or logistics whose parameters depend on the kept part.
 
-    **Source** [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2, with Gaussian components.
+    **Source** [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2, with a normal quantile.
     """
 
     def __init__(
@@ -172,14 +172,15 @@ class MixtureCDFCoupling(Coupling):
         log_scale_clamp: LogScaleClamp | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
         background: float = 0.0,  # Share of a component with the mixture's own mean and variance
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
+        family: str = "gaussian",  # Kind of component, or `"logistic"`
         **kwargs,
     ):
-        scalar = MixtureCDF(num_components, log_scale_clamp=log_scale_clamp, background=background, identity=identity)
+        scalar = MixtureCDF(num_components, family, log_scale_clamp, background, identity)
         super().__init__(mask, conditioner, scalar, **kwargs)
 
     def get_config(self):
         config = {**super().get_config(), **self.scalar.get_config()}
-        return {k: v for k, v in config.items() if k not in ("scalar", "family")}
+        return {k: v for k, v in config.items() if k != "scalar"}
 
 
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from .bijector import Bijector, restore
-from .scalar import MixtureCDF, ScalarBijection
+from .scalar import FAMILIES, MixtureCDF, ScalarBijection
 
 # %% ../nbs/03_marginal.ipynb #sum-event
 def sum_event(values):
@@ -84,13 +84,14 @@ class MixtureCDFGaussianization(Marginal):
         num_components: int,  # K
         background: float = 0.0,  # Share of a component with the mixture's own mean and variance
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
+        family: str = "gaussian",  # Kind of component, or `"logistic"`
         **kwargs,
     ):
-        super().__init__(MixtureCDF(num_components, background=background, identity=identity), **kwargs)
+        super().__init__(MixtureCDF(num_components, family, background=background, identity=identity), **kwargs)
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "scalar"}
-        return {**config, **{name: getattr(self.scalar, name) for name in ("num_components", "background", "identity")}}
+        return {**config, **{name: getattr(self.scalar, name) for name in ("num_components", "background", "identity", "family")}}
 
     def adapt_means_from_quantiles(self, x) -> None:
         "Start from the quantiles of `x`. **Raises** `ValueError` unless `x` has shape (n, d)."
@@ -101,7 +102,7 @@ class MixtureCDFGaussianization(Marginal):
         means, log_scales = quantile_mixture(x.astype("float64"), self.scalar.num_components)
         self.logits.assign(np.zeros_like(means))
         self.means.assign(means)
-        self.log_scales.assign(log_scales)
+        self.log_scales.assign(log_scales - FAMILIES[self.scalar.family].half_log_unit)
 
     def adapt(self, x, context=None):
         self.adapt_means_from_quantiles(x)

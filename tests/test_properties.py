@@ -12,7 +12,7 @@ from user_layers import scatter
 import gaussflow as gf
 from gaussflow.bijector import gradient
 from gaussflow.flow import compile_method
-from gaussflow.scalar import MixtureOfGaussians, mixture_to_normal, normal_to_mixture
+from gaussflow.scalar import MixtureOfGaussians, logistic_to_normal, mixture_to_normal, normal_to_logistic, normal_to_mixture
 
 LARGEST = float(np.finfo("float32").max)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
@@ -120,6 +120,29 @@ def test_mixture_inverse_finds_the_root_in_the_known_bracket(mixture, z):
     one_float = np.exp(np.maximum(slope, -log_scales.max()).astype("float64")) * np.spacing(np.abs(x)).astype("float64")
     allowed = TAIL * np.maximum(1, np.abs(z)) + 4 * one_float
     assert np.all(np.abs(again - z)[inside] <= allowed[inside])
+
+
+LOGISTIC_INVERSE = compile_method(None, lambda z, logits, *rest: normal_to_logistic(z, ops.log_softmax(logits), *rest), False)
+
+
+@given(mixtures(), numbers())
+def test_logistic_mixtures_both_ways(mixture, x):
+    "No NaN, within the promise of SciPy in float64, increasing; and z -> x -> z to what one float of x allows."
+    wide, (logits, means, log_scales) = x.astype("float64"), (p.astype("float64") for p in mixture)
+    z, log_slope = numpy(*logistic_to_normal(ops.convert_to_tensor(x), *[numpy(ops.log_softmax(mixture[0])), *mixture[1:]]))
+    assert np.isfinite(z).all() and np.isfinite(log_slope).all()
+    t = np.clip((wide[:, None] - means) * np.exp(-log_scales), -HELD, HELD)
+    lower, upper = (special.logsumexp(special.log_softmax(logits) + special.log_expit(s * t), axis=1) for s in (1, -1))
+    expected = np.where(lower < upper, 1, -1) * special.ndtri_exp(np.minimum(lower, upper))
+    assert np.all(np.abs(z - expected) <= TAIL * np.maximum(1, np.abs(expected)))
+    order = np.argsort(x)
+    assert np.all(np.diff(z[order].astype("float64")) >= -TAIL * np.maximum(1, np.abs(z[order][1:])))
+    back, _ = numpy(*LOGISTIC_INVERSE(x, *spread_out(mixture, len(x))))
+    again, slope = numpy(*logistic_to_normal(back, *[numpy(ops.log_softmax(mixture[0])), *mixture[1:]]))
+    one_float = np.exp(np.maximum(slope, -mixture[2].max()).astype("float64")) * np.spacing(np.abs(back)).astype("float64")
+    inside = np.abs(x) < 1e14  # beyond, the event of this latent does not fit a float32
+    assert not np.isnan(back).any()
+    assert np.all(np.abs(again - x)[inside] <= (TAIL * np.maximum(1, np.abs(x)) + 4 * one_float)[inside])
 
 
 @given(arrays("float32", 60, elements=FLOATS), SEEDS)
