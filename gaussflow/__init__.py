@@ -60,6 +60,7 @@ from gaussflow.scalar import (
     tanh_log_scale_clamp,
 )
 from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
+from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
 LAZY_MODULES = ("data", "plot")
 
@@ -70,6 +71,7 @@ __all__ = [
     "AffineCoupling",
     "BaseDistribution",
     "Bijector",
+    "BlockReport",
     "Chain",
     "Coupling",
     "DiagonalNormal",
@@ -107,6 +109,8 @@ __all__ = [
     "gaussianity_by_layer",
     "held_out_nll",
     "householder_decompose",
+    "initialize_flow_from_ig",
+    "iterative_gaussianization",
     "make_coupling_flow",
     "make_gaussianization_flow",
     "make_mlp_conditioner",
