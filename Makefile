@@ -15,7 +15,7 @@ help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/' | expand -t 16
 
 $(STAMP): requirements.lock settings.ini setup.py pyproject.toml
-	@echo "Making $(VENV) from requirements.lock: about 2 GB, a few minutes, once."
+	@echo "Making $(VENV) from requirements.lock: about 3 GB, a few minutes, once."
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and f"Expected Python 3.11 to 3.13, received {sys.version.split()[0]}")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.lock

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['BaseDistribution', 'StandardNormal', 'StandardLogistic', 'DiagonalNormal', 'StudentT', 'resolve_jit_compile',
            'must_stay_differentiable', 'compile_method', 'chunk_rows', 'ChunkedRunner', 'base_nll_loss',
-           'NegativeLogLikelihood', 'Untracked', 'as_array', 'check_finite', 'split_context', 'dummy_target',
-           'FlowTraining', 'settle_overflow', 'FlowQueries', 'FlowInputs', 'repeat_context', 'NormalizingFlow',
-           'GaussianizationFlow', 'make_coupling_flow', 'check_blocks', 'make_gaussianization_flow', 'check_start_data']
+           'NegativeLogLikelihood', 'Untracked', 'as_array', 'check_finite', 'split_context', 'check_events',
+           'dummy_target', 'FlowTraining', 'settle_overflow', 'FlowQueries', 'FlowInputs', 'repeat_context',
+           'NormalizingFlow', 'GaussianizationFlow', 'make_coupling_flow', 'check_blocks', 'make_gaussianization_flow',
+           'check_start_data']
 
 # %% ../nbs/07_flow.ipynb #imports
 import math
@@ -318,6 +319,13 @@ def split_context(inputs):
     return inputs["x"], inputs.get("context")
 
 
+def check_events(shape, event_shape: tuple) -> None:
+    "**Raises** `ValueError` unless `shape` is that of a batch of events."
+    if tuple(shape[1:]) != event_shape:
+        batch = f"a batch of events has shape ({', '.join(map(str, ('batch', *event_shape)))})"
+        raise ValueError(f"Expected events of shape {event_shape} (input_dim), received shape {tuple(shape)}; {batch}")
+
+
 def dummy_target(x):
     "Zeros, one per row of `x`, where Keras needs a `y` to go with weights."
     events = as_array(split_context(x)[0])
@@ -352,6 +360,7 @@ class FlowTraining(keras.Model):
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
         "As `keras.Model.fit`; `y` is not needed. **Raises** `ValueError` for data that are not finite, with row and column."
+        x = as_array(x) if isinstance(x, list) else x
         validation = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data,)
         check_finite(x)
         check_finite(validation[0], "validation_data")
@@ -364,6 +373,7 @@ class FlowTraining(keras.Model):
 
     def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
         "As `keras.Model.evaluate`: the mean negative log-likelihood in nats, `sum(w * nll) / n` with weights."
+        x = as_array(x) if isinstance(x, list) else x
         y = dummy_target(x) if y is None and sample_weight is not None else y
         self.ensure_built(x)
         return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
@@ -482,8 +492,8 @@ class FlowInputs(FlowQueries):
 
     def draw_latent(self, num_samples, seed, context):
         "Draws from the base. **Raises** `ValueError` unless `num_samples` is a number of samples."
-        if int(num_samples) != num_samples or num_samples < 0:
-            raise ValueError(f"Expected num_samples >= 0, received num_samples={num_samples}")
+        if isinstance(num_samples, str) or int(num_samples) != num_samples or num_samples < 0:
+            raise ValueError(f"Expected num_samples >= 0, received num_samples={num_samples!r} (it must be a whole number)")
         self.ensure_built_for_sampling(context)
         return self.base.sample((int(num_samples), *self.latent_shape), seed=seed, context=context)
 
@@ -543,8 +553,7 @@ class NormalizingFlow(FlowInputs, FlowTraining):
 
     def build(self, input_shape):
         shapes = input_shape if isinstance(input_shape, dict) else {"x": input_shape}
-        if tuple(shapes["x"][1:]) != self.event_shape:
-            raise ValueError(f"Expected events of shape {self.event_shape} (input_dim), received shape {tuple(shapes['x'])}")
+        check_events(shapes["x"], self.event_shape)
         latent_shape = build_in_turn(self.bijectors, (None, *self.event_shape), shapes.get("context"))
         self.latent_shape = tuple(latent_shape[1:])
         if not self.base.built:
@@ -555,10 +564,10 @@ class NormalizingFlow(FlowInputs, FlowTraining):
         "Build for `x`, an array or a dictionary with context, if that has not happened; data sets are left to Keras."
         events, inner = split_context(x)
         context = inner if context is None else context
+        events = np.asarray(events) if isinstance(events, list) else events
         if not hasattr(events, "shape"):
             return
-        if tuple(events.shape[1:]) != self.event_shape:
-            raise ValueError(f"Expected events of shape {self.event_shape} (input_dim), received shape {tuple(events.shape)}")
+        check_events(events.shape, self.event_shape)
         if not self.built:
             shapes = {"x": (None, *self.event_shape)}
             self.build(shapes if context is None else {**shapes, "context": (None, *ops.shape(context)[1:])})
