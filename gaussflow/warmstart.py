@@ -171,9 +171,9 @@ def zero_head(
     "Zero the last layer of the conditioner. **Raises** `ValueError` where none can be found that makes the output 0."
     inputs = kept if context is None else [kept, context]
     for weights in head_candidates(coupling):
-        before = [ops.convert_to_numpy(w) for w in weights]
+        before = [np.array(ops.convert_to_numpy(w)) for w in weights]  # copies: PyTorch hands out its own memory
         for w in weights:
-            w.assign(ops.zeros_like(w))
+            w.assign(ops.zeros(w.shape, dtype=w.dtype))
         if not np.any(ops.convert_to_numpy(coupling.conditioner(inputs, training=False))):
             return
         for w, value in zip(weights, before):
@@ -316,7 +316,7 @@ def initialize_flow_from_ig(
     check_random_state(random_state)
     if rotations not in ("pca", "keep"):
         raise ValueError(f"Expected rotations to be 'pca' or 'keep', received rotations={rotations!r}")
-    before = flow.get_weights()
+    before = [np.array(w) for w in flow.get_weights()]
     options = {"random_state": random_state, "rotations": rotations, "average_shared": average_shared, **options}
     try:
         return start_in_turn(flow.bijectors, x, context, BlockCounter(), **options)

@@ -7,6 +7,7 @@ from keras import ops
 from user_layers import Fourier, Plain, functional, scatter
 
 import gaussflow as gf
+from gaussflow.scalar import MixtureCDF
 from gaussflow.warmstart import BlockCounter, fit_layer, fit_mixture, principal_rotation, set_rotation
 
 RNG = np.random.default_rng(0)
@@ -143,6 +144,14 @@ def test_affine_and_additive_couplings_standardise():
     scatter(flow)
     z = gf.initialize_flow_from_ig(flow, X2)
     np.testing.assert_allclose(z, (X2 - X2.mean(0)) / X2.std(0), atol=1e-4)
+
+
+def test_logistic_components_get_the_variance_of_the_gaussian_ones():
+    layer = gf.Marginal(MixtureCDF(4, family="logistic"))
+    layer.build((None, 2))
+    assert fit_layer(layer, X2)
+    z = ops.convert_to_numpy(layer(X2))
+    np.testing.assert_allclose([z.mean(0), z.std(0)], [[0, 0], [1, 1]], atol=0.1)
 
 
 def test_any_stack_passes_through_and_background_is_known():
