@@ -492,9 +492,10 @@ class FlowInputs(FlowQueries):
 
     def draw_latent(self, num_samples, seed, context):
         "Draws from the base. **Raises** `ValueError` unless `num_samples` is a number of samples."
-        if isinstance(num_samples, str) or int(num_samples) != num_samples or num_samples < 0:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, (int, np.integer)) or num_samples < 0:
             raise ValueError(f"Expected num_samples >= 0, received num_samples={num_samples!r} (it must be a whole number)")
         self.ensure_built_for_sampling(context)
+        seed = int(seed) if isinstance(seed, np.integer) else seed  # Keras takes Python's integers only
         return self.base.sample((int(num_samples), *self.latent_shape), seed=seed, context=context)
 
     def ensure_built_for_sampling(self, context):

@@ -6,11 +6,11 @@
 __all__ = ['NODE_VARIANCE', 'LOGISTIC_START', 'FAMILIES', 'Configured', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp',
            'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp', 'check_clamp', 'ScalarBijection', 'packed_width',
            'unpack', 'Additive', 'Affine', 'random_params', 'check_scalar', 'MixtureOfGaussians', 'with_background',
-           'largest_distance', 'standardized', 'last_max', 'log_sum', 'mixture_terms', 'stacked_mixture_to_normal',
-           'mixture_gradient', 'mixture_to_normal', 'float_epsilon', 'bracketed_root', 'guarded_step',
-           'tail_and_density', 'quick_step', 'first_guess', 'quick_root', 'mixture_root', 'implicit_root',
-           'normal_to_mixture', 'quadrature_components', 'standard_normal_mixture', 'logistic_to_normal',
-           'normal_to_logistic', 'near_normal_logistics', 'Family', 'MixtureCDF']
+           'largest_distance', 'standardized', 'farthest_end', 'last_max', 'log_sum', 'mixture_terms',
+           'stacked_mixture_to_normal', 'mixture_gradient', 'mixture_to_normal', 'float_epsilon', 'bracketed_root',
+           'guarded_step', 'tail_and_density', 'quick_step', 'first_guess', 'quick_root', 'mixture_root',
+           'implicit_root', 'normal_to_mixture', 'quadrature_components', 'standard_normal_mixture',
+           'logistic_to_normal', 'normal_to_logistic', 'near_normal_logistics', 'Family', 'MixtureCDF']
 
 # %% ../nbs/02_scalar.ipynb #imports
 import math
@@ -328,6 +328,11 @@ def standardized(x, means, log_scales):
     return ops.clip((x[..., None] - means) * ops.exp(-log_scales), -bound, bound)
 
 
+def farthest_end(x) -> float:
+    "Half of the largest float in the dtype of `x`, so that a bracket between two ends has a length."
+    return 8e307 if is_double(x) else 1.6e38
+
+
 def last_max(values):
     "Maximum over components, kept as an axis and not differentiated through."
     return ops.stop_gradient(ops.max(values, axis=-1, keepdims=True))
@@ -483,7 +488,7 @@ def first_guess(y, weights, means, scales, lower, upper):
 
 def quick_root(y, weights, means, scales, max_steps: int = 40):
     "Where the upper tail equals `Q(y)`, `0 <= y < 12`. **Returns** `x`, its bracket, and what has not converged."
-    bound = 8e307 if is_double(y) else 1.6e38  # half of the largest float, so that the bracket has a length
+    bound = farthest_end(y)
     ends = ops.clip(means + scales * y, -bound, bound)
     lower, upper = ops.min(ends, axis=0), ops.max(ends, axis=0)
     excess = norm_mean_excess(y)
@@ -597,7 +602,7 @@ def normal_to_logistic(
 ):
     "The inverse of `logistic_to_normal`. **Returns** `x` and `log dx/dz` (nats); gradients are of first order."
     fixed = [ops.stop_gradient(v) for v in (log_weights, means, log_scales)]
-    at, bound = ops.stop_gradient(z), 8e307 if is_double(z) else 1.6e38
+    at, bound = ops.stop_gradient(z), farthest_end(z)
     ends = ops.clip(fixed[1] + ops.exp(fixed[2]) * (norm_log_cdf(at) - norm_log_cdf(-at))[..., None], -bound, bound)
     x = bracketed_root(lambda x: logistic_to_normal(x, *fixed), at, ops.min(ends, axis=-1), ops.max(ends, axis=-1))
     value, log_slope = logistic_to_normal(x, log_weights, means, log_scales)

@@ -21,7 +21,7 @@ from .coupling import Coupling
 from .flow import GaussianizationFlow, NormalizingFlow, as_array, check_finite, split_context
 from .marginal import Marginal, MixtureCDFGaussianization
 from .rotation import FixedOrtho, Householder, haar_orthogonal, householder_decompose, principal_axes
-from .scalar import Additive, Affine, MixtureCDF, ScalarBijection, packed_width
+from .scalar import FAMILIES, Additive, Affine, MixtureCDF, ScalarBijection, packed_width
 
 # %% ../nbs/09_warmstart.ipynb #shares
 def point_shares(
@@ -110,8 +110,7 @@ def fit_scalar(
     "Parameters `(size,)` by name that make `x` as normal as `scalar` can; `None` for a map that is not known here."
     if isinstance(scalar, MixtureCDF):
         fit = fit_mixture(x, scalar.num_components, scalar.background, seed, **options)
-        if scalar.family == "logistic":
-            fit["log_scales"] = fit["log_scales"] - 0.5 * np.log(np.pi**2 / 3)  # components of the same variance
+        fit["log_scales"] = fit["log_scales"] - FAMILIES[scalar.family].half_log_unit  # components of the same variance
         return fit
     if not isinstance(scalar, (Additive, Affine)):
         return None

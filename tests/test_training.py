@@ -197,6 +197,31 @@ def test_a_wrong_event_size_is_named_before_the_first_step():
             call(np.zeros((400, 3), "float32"))
 
 
+def test_lists_train_and_are_evaluated_as_arrays_are():
+    flow, same = make(), make()
+    assert losses(flow, X.tolist()) == losses(same, X)
+    assert flow.evaluate(X.tolist(), verbose=0) == same.evaluate(X, verbose=0)
+    np.testing.assert_array_equal(flow.log_prob(X.tolist()), same.log_prob(X))
+    with pytest.raises(ValueError, match=r"received shape \(2,\); a batch of events has shape \(batch, 2\)"):
+        flow.log_prob(np.zeros(2))
+    with pytest.raises(ValueError, match=r"received shape \(1, 3\)"):
+        flow.log_prob([[0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("bad", [-1, 2.5, "5", True, None])
+def test_a_number_of_samples_is_a_whole_number(bad):
+    with pytest.raises(ValueError, match="Expected num_samples >= 0"):
+        make().sample(bad)
+    np.testing.assert_array_equal(make().sample(np.int64(3), seed=np.int64(3)), make().sample(3, seed=3))
+
+
+def test_the_settings_of_compile_survive_a_file(tmp_path):
+    flow = make(steps_per_execution=2, weighted_metrics=[])
+    flow.save(tmp_path / "flow.keras")
+    again = keras.saving.load_model(tmp_path / "flow.keras")
+    assert (again.steps_per_execution, again.requested_jit_compile) == (2, False)
+
+
 def test_a_regulariser_counts_once():
     penalty = keras.regularizers.L2(0.1)
     flow = make(keras.optimizers.SGD(0.0), keras.layers.Dense(2, kernel_regularizer=penalty))
