@@ -374,11 +374,11 @@ class LinearLU(Bijector):
         super().build(input_shape)
         order, lu = lu_start(input_shape[-1], self.start, self.seed)
         packed = lu - np.diag(np.diag(lu)) + np.diag(np.log(np.abs(np.diag(lu))))
-        self.order = self.add_weight(shape=order.shape, initializer="zeros", dtype="int32", trainable=False, name="order")
-        self.sign = self.add_weight(shape=order.shape, initializer="ones", trainable=False, name="sign")
-        self.lu = self.add_weight(shape=lu.shape, initializer="zeros", name="lu")
-        for weight, value in ((self.order, order), (self.sign, np.sign(np.diag(lu))), (self.lu, packed)):
-            weight.assign(ops.cast(value, weight.dtype))
+        # Initializers, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
+        given = lambda value: lambda shape, dtype=None: ops.convert_to_tensor(value, dtype)
+        self.order = self.add_weight(shape=order.shape, initializer=given(order), dtype="int32", trainable=False, name="order")
+        self.sign = self.add_weight(shape=order.shape, initializer=given(np.sign(np.diag(lu))), trainable=False, name="sign")
+        self.lu = self.add_weight(shape=lu.shape, initializer=given(packed), name="lu")
 
     def factors(self):
         "**Returns** `lower` and `upper`, `(d, d)`, and `log|s|`, `(d,)`."

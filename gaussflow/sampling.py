@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from keras import ops
 
+from .flow import repeat_context
+
 # %% ../nbs/08_sampling.ipynb #bisection
 def bisection_root(
     function: Callable,  # Increasing and elementwise
@@ -45,4 +47,5 @@ def sample_tempered(
     """
     if not temperature >= 0:
         raise ValueError(f"Expected temperature >= 0, received temperature={temperature}")
+    context = repeat_context(context, num_samples)
     return flow.invert(temperature * flow.draw_latent(num_samples, seed, context), context)

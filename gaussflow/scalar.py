@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['NODE_VARIANCE', 'LOGISTIC_START', 'FAMILIES', 'Configured', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp',
            'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp', 'check_clamp', 'ScalarBijection', 'packed_width',
-           'unpack', 'Additive', 'Affine', 'random_params', 'check_scalar', 'MixtureOfGaussians', 'with_background',
-           'largest_distance', 'standardized', 'farthest_end', 'last_max', 'log_sum', 'mixture_terms',
-           'stacked_mixture_to_normal', 'mixture_gradient', 'mixture_to_normal', 'float_epsilon', 'bracketed_root',
-           'guarded_step', 'tail_and_density', 'quick_step', 'first_guess', 'quick_root', 'mixture_root',
-           'implicit_root', 'normal_to_mixture', 'quadrature_components', 'standard_normal_mixture',
-           'logistic_to_normal', 'normal_to_logistic', 'near_normal_logistics', 'Family', 'MixtureCDF']
+           'unpack', 'check_conditioner_width', 'Additive', 'Affine', 'random_params', 'check_scalar',
+           'MixtureOfGaussians', 'with_background', 'largest_distance', 'standardized', 'farthest_end', 'last_max',
+           'log_sum', 'mixture_terms', 'stacked_mixture_to_normal', 'mixture_gradient', 'mixture_to_normal',
+           'float_epsilon', 'bracketed_root', 'guarded_step', 'tail_and_density', 'quick_step', 'first_guess',
+           'quick_root', 'mixture_root', 'implicit_root', 'normal_to_mixture', 'quadrature_components',
+           'standard_normal_mixture', 'logistic_to_normal', 'normal_to_logistic', 'near_normal_logistics', 'Family',
+           'MixtureCDF']
 
 # %% ../nbs/02_scalar.ipynb #imports
 import math
@@ -148,7 +149,7 @@ class ScalarBijection(Configured):
         "Map `z` to `x`. **Shapes** as `forward`. **Returns** `x`, `log dx/dz` (nats)."
         raise NotImplementedError(f"{type(self).__name__} does not implement inverse")
 
-
+# %% ../nbs/02_scalar.ipynb #packing
 def packed_width(
     scalar: ScalarBijection,  # The map
     d: int,  # Numbers that it moves
@@ -162,13 +163,27 @@ def unpack(
     flat,  # `(..., width)`, kind by kind
     d: int,  # Numbers that it moves
 ) -> dict:
-    "Cut a network's flat output into parameters of shape `(..., d, size)`, kind by kind."
+    "Cut a network's flat output into parameters of shape `(..., d, size)`. **Raises** `ValueError` for another width."
+    check_conditioner_width(flat.shape[-1], scalar, d)
     params, start = {}, 0
     for name, size in scalar.param_sizes.items():
         part = flat[..., start : start + d * size]
         params[name] = ops.reshape(part, (*ops.shape(flat)[:-1], d, size))
         start += d * size
     return params
+
+
+def check_conditioner_width(
+    width: int | None,  # What the conditioner emits
+    scalar: ScalarBijection,  # The map it feeds
+    d_b: int,  # Numbers that are moved
+) -> None:
+    "**Raises** `ValueError` that names both widths where they differ."
+    expected = packed_width(scalar, d_b)
+    if width != expected:
+        sizes = scalar.param_sizes
+        formula = f"{len(sizes)} * d_b * K" if isinstance(scalar, MixtureCDF) else " + ".join(f"d_b * {s}" for s in sizes.values())
+        raise ValueError(f"conditioner output width {width}, expected {formula} = {expected} for {scalar!r} and d_b={d_b}")
 
 # %% ../nbs/02_scalar.ipynb #additive
 @keras.saving.register_keras_serializable(package="gaussflow")

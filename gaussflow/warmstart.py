@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['point_shares', 'em_step', 'fit_mixture', 'check_random_state', 'location_and_spread', 'fit_scalar',
-           'principal_rotation', 'set_rotation', 'head_candidates', 'zero_head', 'fit_layer', 'BlockCounter', 'push',
-           'start_layer', 'start_in_turn', 'initialize_flow_from_ig', 'BlockReport', 'new_block', 'gains', 'grow',
-           'iterative_gaussianization']
+           'principal_rotation', 'set_rotation', 'moved_dimensions', 'head_candidates', 'zero_head', 'fit_layer',
+           'BlockCounter', 'start_layer', 'start_in_turn', 'initialize_flow_from_ig', 'BlockReport', 'new_block',
+           'gains', 'grow', 'iterative_gaussianization']
 
 # %% ../nbs/09_warmstart.ipynb #imports
 from collections.abc import Sequence
@@ -17,9 +17,8 @@ from keras import ops
 
 from .bijector import Bijector, Chain
 from .conditioner import SharedMLPConditioner
-from .coupling import Coupling
-from .flow import GaussianizationFlow, NormalizingFlow, as_array, check_finite, split_context
-from .marginal import Marginal, MixtureCDFGaussianization
+from .flow import GaussianizationFlow, NormalizingFlow, apply_rows, as_array, check_finite, split_context
+from .marginal import MixtureCDFGaussianization, ScalarLayer
 from .rotation import FixedOrtho, Householder, haar_orthogonal, householder_decompose, principal_axes
 from .scalar import FAMILIES, Additive, Affine, MixtureCDF, ScalarBijection, packed_width
 
@@ -146,10 +145,16 @@ def set_rotation(
     layer.v.assign(ops.cast(np.concatenate([v, spare])[:k], layer.v.dtype))
 
 # %% ../nbs/09_warmstart.ipynb #head-candidates
-def head_candidates(coupling: Coupling) -> list[list]:
+def moved_dimensions(layer: ScalarLayer) -> np.ndarray:
+    "Which dimensions of the last axis the layer moves."
+    mask = getattr(layer, "mask", None)
+    return np.arange(layer.event_shape[-1]) if mask is None else np.flatnonzero(~np.asarray(mask))
+
+
+def head_candidates(layer: ScalarLayer) -> list[list]:
     "Lists of weights (a kernel, and its bias) that may be the conditioner's last layer, the likeliest first."
-    conditioner, scalar = coupling.conditioner, coupling.scalar
-    widths = (packed_width(scalar, coupling.d_b), packed_width(scalar, 1))
+    conditioner, scalar = layer.conditioner, layer.scalar
+    widths = (packed_width(scalar, layer.num_moved), packed_width(scalar, 1))
     weights = list(conditioner.weights)
     kernels = [w for w in reversed(weights) if w.name == "kernel" and w.shape[-1] in widths]
     own = {id(w) for w in getattr(getattr(conditioner, "head", None), "weights", ())}
@@ -163,31 +168,29 @@ def head_candidates(coupling: Coupling) -> list[list]:
 
 
 def zero_head(
-    coupling: Coupling,  # A built coupling
-    kept,  # Some rows of its kept part
-    context=None,  # Their context
+    layer: ScalarLayer,  # A built layer with a conditioner
+    inputs,  # What the conditioner is called with, for some rows
 ) -> None:
     "Zero the last layer of the conditioner. **Raises** `ValueError` where none can be found that makes the output 0."
-    inputs = kept if context is None else [kept, context]
-    for weights in head_candidates(coupling):
+    for weights in head_candidates(layer):
         before = [np.array(ops.convert_to_numpy(w)) for w in weights]  # copies: PyTorch hands out its own memory
         for w in weights:
             w.assign(ops.zeros(w.shape, dtype=w.dtype))
-        if not np.any(ops.convert_to_numpy(coupling.conditioner(inputs, training=False))):
+        if not np.any(ops.convert_to_numpy(layer.conditioner(inputs, training=False))):
             return
         for w, value in zip(weights, before):
             w.assign(value)
-    raw = ops.convert_to_numpy(coupling.conditioner(inputs, training=False))
+    raw = ops.convert_to_numpy(layer.conditioner(inputs, training=False))
     if np.any(raw):
-        width = packed_width(coupling.scalar, coupling.d_b)
+        width = packed_width(layer.scalar, layer.num_moved)
         raise ValueError(
             f"Expected a conditioner with a last layer (kernel and bias) of width {width} that can be set to zero, or zero outputs, "
-            f"received {type(coupling.conditioner).__name__} with outputs up to {np.abs(raw).max():.2g} and none that makes them zero"
+            f"received {type(layer.conditioner).__name__} with outputs up to {np.abs(raw).max():.2g} and none that makes them zero"
         )
 
 # %% ../nbs/09_warmstart.ipynb #fit-layer
 def fit_layer(
-    layer: Marginal | Coupling,  # A built layer
+    layer: ScalarLayer,  # A built layer: marginal, coupling or autoregressive
     x: np.ndarray,  # What arrives there, `(n, ..., d)`
     block: int = 0,  # Seeds the fits, together with the dimension
     random_state: int = 0,  # Seeds them too
@@ -196,16 +199,14 @@ def fit_layer(
 ) -> bool:
     "Set a layer's table or base from data, one fit per dimension. **Returns** whether its scalar bijection can be fitted."
     columns = np.reshape(x, (-1, x.shape[-1]))
-    coupling = isinstance(layer, Coupling)
-    dims = np.flatnonzero(~np.asarray(layer.mask)) if coupling else np.arange(columns.shape[1])
-    fits = [fit_scalar(layer.scalar, columns[:, i], (random_state, block, int(i)), **options) for i in dims]
+    shared = average_shared and isinstance(layer.conditioner, SharedMLPConditioner)
+    fits = [fit_scalar(layer.scalar, columns[:, i], (random_state, block, int(i)), **options) for i in moved_dimensions(layer)]
     if fits[0] is None:
         return False
     for name in layer.scalar.param_sizes:
         value = np.stack([fit[name] for fit in fits])
-        if coupling and average_shared and isinstance(layer.conditioner, SharedMLPConditioner):
-            value = np.broadcast_to(value.mean(axis=0), value.shape)
-        weight = getattr(layer, f"base_{name}" if coupling else name)
+        value = np.broadcast_to(value.mean(axis=0), value.shape) if shared else value
+        weight = getattr(layer, layer.prefix + name)
         weight.assign(ops.cast(value, weight.dtype))
     return True
 
@@ -228,21 +229,6 @@ class BlockCounter:
         self.fitted |= set(dims)
         return self.block
 
-# %% ../nbs/09_warmstart.ipynb #push
-def push(
-    layer: Bijector,  # A built layer
-    x: np.ndarray,  # Events, `(n, ...)`
-    context=None,  # One row per event
-    rows: int = 10_000,  # At once
-) -> tuple[np.ndarray, np.ndarray]:
-    "Carry many rows through a layer, some at a time. **Returns** the moved events and their log-determinants (nats)."
-    parts = []
-    for i in range(0, len(x), rows):
-        some = None if context is None else context[i : i + rows]
-        moved = layer.forward_and_log_det(x[i : i + rows], context=some, training=False)
-        parts.append([ops.convert_to_numpy(part) for part in moved])
-    return tuple(np.concatenate(part) for part in zip(*parts))
-
 # %% ../nbs/09_warmstart.ipynb #start-layer
 def start_layer(
     layer: Bijector,  # A built layer
@@ -254,7 +240,7 @@ def start_layer(
 ) -> None:
     "Set one layer from what arrives there."
     d = x.shape[-1]
-    if not isinstance(layer, (Marginal, Coupling)):
+    if not isinstance(layer, ScalarLayer):
         counter.mix()
         if not isinstance(layer, (Householder, FixedOrtho)):
             layer.adapt(x, context)
@@ -262,10 +248,10 @@ def start_layer(
             k = max(layer.v.shape[0], d) if isinstance(layer, Householder) else d
             set_rotation(layer, principal_rotation(x.reshape(-1, d), k))
         return
-    coupling = isinstance(layer, Coupling)
-    dims = np.flatnonzero(~np.asarray(layer.mask)) if coupling else np.arange(d)
-    if fit_layer(layer, x, counter.fit(dims.tolist()), **options) and coupling:
-        zero_head(layer, layer.split(ops.convert_to_tensor(x[:64]))[0], None if context is None else context[:64])
+    fitted = fit_layer(layer, x, counter.fit(moved_dimensions(layer).tolist()), **options)
+    if fitted and layer.conditioner is not None:
+        some = None if context is None else ops.convert_to_tensor(context[:64])
+        zero_head(layer, layer.network_inputs(ops.convert_to_tensor(x[:64]), some))
 
 
 def start_in_turn(
@@ -281,7 +267,7 @@ def start_in_turn(
             x = start_in_turn(layer.bijectors, x, context, counter, **options)
             continue
         start_layer(layer, x, context, counter, **options)
-        x = push(layer, x, context)[0]
+        x = apply_rows(layer.forward_and_log_det, x, context)[0]
     return x
 
 # %% ../nbs/09_warmstart.ipynb #initialize
@@ -350,7 +336,7 @@ def new_block(
     q = principal_rotation(x) if rotation == "pca" or block == 0 else haar_orthogonal(d, (random_state, block))
     layers = [FixedOrtho(q), MixtureCDFGaussianization(num_components)]
     layers[1].build((None, d))
-    fit_layer(layers[1], push(layers[0], x)[0], block, random_state, **options)
+    fit_layer(layers[1], apply_rows(layers[0].forward_and_log_det, x)[0], block, random_state, **options)
     return layers
 
 
@@ -361,7 +347,7 @@ def gains(
     "What leaves the block, `(n, d)`, and by how much each point's log-density has grown (nats, `(n,)`, float64)."
     z, total = x, np.zeros(len(x))
     for layer in layers:
-        z, log_det = push(layer, z)
+        z, log_det = apply_rows(layer.forward_and_log_det, z)
         total += log_det
     return z, total + 0.5 * (np.sum(x.astype("float64") ** 2, axis=1) - np.sum(z.astype("float64") ** 2, axis=1))
 

@@ -137,6 +137,26 @@ def test_context_comes_along_and_does_not_change_the_start():
     np.testing.assert_allclose(z, flow({"x": X2, "context": 0 * CONTEXT}), atol=1e-5)
 
 
+def test_a_conditional_marginal_flow_starts_as_the_plain_one():
+    plain, given = gf.make_gaussianization_flow(2, 2), gf.make_gaussianization_flow(2, 2, context_hidden=(4,))
+    plain.build((None, 2))
+    given.build({"x": (None, 2), "context": (None, 2)})
+    scatter(given)
+    z = gf.initialize_flow_from_ig(given, X2, context=CONTEXT)
+    np.testing.assert_allclose(z, gf.initialize_flow_from_ig(plain, X2), atol=1e-5)
+    np.testing.assert_allclose(z, given({"x": X2, "context": -CONTEXT}), atol=1e-5)
+
+
+def test_an_autoregressive_flow_starts_as_the_marginal_one():
+    law = gf.MixtureCDF(4)
+    flow = gf.NormalizingFlow([gf.Householder(2), gf.Autoregressive(gf.MaskedMLPConditioner([4, 4, 4], 2, (8,)), law)], 2)
+    plain = gf.make_gaussianization_flow(2, 1, num_components=4)
+    for each in (flow, plain):
+        each.build((None, 2))
+        scatter(each)
+    np.testing.assert_allclose(gf.initialize_flow_from_ig(flow, X2), gf.initialize_flow_from_ig(plain, X2), atol=1e-5)
+
+
 def test_affine_and_additive_couplings_standardise():
     layers = [gf.AffineCoupling(FIRST, gf.MLPConditioner(2, (4,))), gf.AdditiveCoupling([False, True], Plain(1)), gf.Marginal(gf.Affine())]
     flow = gf.GaussianizationFlow(layers, 2)
