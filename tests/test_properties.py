@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops
-from scipy import special
+from scipy import optimize, special
 from user_layers import scatter
 
 import gaussflow as gf
 from gaussflow.bijector import gradient
+from gaussflow.coupling import check_mask
 from gaussflow.flow import compile_method
 from gaussflow.scalar import MixtureOfGaussians, logistic_to_normal, mixture_to_normal, normal_to_logistic, normal_to_mixture
+from gaussflow.spline import spline_forward, spline_inverse
 
 LARGEST = float(np.finfo("float32").max)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
@@ -145,6 +147,95 @@ def test_logistic_mixtures_both_ways(mixture, x):
     assert np.all(np.abs(again - x)[inside] <= (TAIL * np.maximum(1, np.abs(x)) + 4 * one_float)[inside])
 
 
+@st.composite
+def splines(draw):
+    "A spline and raw parameters of one number, `(1, size)` by name: near the start, wild, or as large as 1e15."
+    generator, k = np.random.default_rng(draw(SEEDS)), draw(st.sampled_from([2, 3, 8, 50]))
+    scalar = gf.RationalQuadraticSpline(k, bound=draw(st.sampled_from([0.1, 1.0, 3.0, 5.0, 1000.0])))
+    size = draw(st.sampled_from([0.0, 0.5, 3.0, 30.0, 1e4, 1e15]))
+    base = scalar.identity_params()
+    return scalar, {name: (base[name] + size * generator.normal(size=(1, n))).astype("float32") for name, n in scalar.param_sizes.items()}
+
+
+def knots_of(scalar, params):
+    return [np.asarray(v) for v in numpy(*scalar.knots(params))]
+
+
+def inside(scalar, x):
+    "The numbers `x`, those beyond the bound wrapped into it, and the ones around the bound."
+    bound = np.float32(scalar.bound)
+    near = np.nextafter(bound, np.float32([0, 2 * bound]))
+    return np.concatenate([x, np.fmod(x, bound), [bound, -bound], near, -near]).astype("float32")
+
+
+def climb(x, knots_x, knots_z, slopes):
+    "The printed formulas of one spline in float64, eq. 4 and 5: z and dz/dx."
+    x, knots_x, knots_z, slopes = (v.astype("float64") for v in (x, knots_x, knots_z, slopes))
+    k = np.clip(np.searchsorted(knots_x, x, side="right") - 1, 0, len(knots_x) - 2)
+    width, height, d0, d1 = knots_x[k + 1] - knots_x[k], knots_z[k + 1] - knots_z[k], slopes[k], slopes[k + 1]
+    s, xi = height / width, (x - knots_x[k]) / width
+    below = s + (d1 + d0 - 2 * s) * xi * (1 - xi)
+    slope = s**2 * (d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2) / below**2
+    return knots_z[k] + height * (s * xi**2 + d0 * xi * (1 - xi)) / below, slope
+
+
+@given(splines(), numbers())
+def test_spline_forward_is_exact_to_the_last_float(spline, x):
+    "Increasing knots with exact ends; z and the log-slope within the promise of the printed formulas; unchanged outside."
+    scalar, params = spline
+    knots, bound, x = knots_of(scalar, params), np.float32(scalar.bound), inside(scalar, x)
+    for edges in knots[:2]:
+        assert np.all(np.diff(edges) > 0) and edges[0, 0] == -bound and edges[0, -1] == bound
+    assert np.all(knots[2] >= 9.9e-4)
+    z, log_slope = numpy(*spline_forward(ops.convert_to_tensor(x), *knots))
+    assert np.isfinite(z).all() and np.isfinite(log_slope).all()
+    beyond = np.abs(x) >= bound
+    np.testing.assert_array_equal(z[beyond], x[beyond])
+    np.testing.assert_array_equal(log_slope[beyond], 0)
+    exact, slope = climb(x[~beyond], *(v[0] for v in knots))
+    np.testing.assert_allclose(z[~beyond], exact, rtol=1e-6, atol=4e-7 * float(bound))
+    np.testing.assert_allclose(log_slope[~beyond], np.log(slope), atol=1e-5)
+    np.testing.assert_array_equal(numpy(spline_forward(knots[0][0], *knots)[0]), knots[1][0])
+    order = np.argsort(x)
+    assert np.all(np.diff(z[order].astype("float64")) >= -1e-6 * np.maximum(float(bound), np.abs(z[order][1:])))
+
+
+@given(splines(), numbers())
+def test_spline_inverse_agrees_with_a_bracketing_search(spline, z):
+    "The root of the printed formula, as well as z in float32 tells it; the log-slope is that of the forward map there."
+    scalar, params = spline
+    knots, bound, z = knots_of(scalar, params), float(np.float32(scalar.bound)), inside(scalar, z)
+    x, log_slope = numpy(*spline_inverse(ops.convert_to_tensor(z), *knots))
+    assert np.isfinite(x).all() and np.isfinite(log_slope).all()
+    beyond = np.abs(z) >= np.float32(bound)
+    np.testing.assert_array_equal(x[beyond], z[beyond])
+    np.testing.assert_array_equal(log_slope[beyond], 0)
+    one = [v[0] for v in knots]
+    again = climb(x[~beyond].astype("float64"), *one)[0]
+    one_float = climb(x[~beyond], *one)[1] * np.spacing(np.abs(x[~beyond])).astype("float64")
+    if np.max(one[2]) < 100:
+        assert np.all(np.abs(again - z[~beyond]) <= 1e-6 * bound + 2 * one_float)
+    for value, found in list(zip(z[~beyond], x[~beyond]))[:5]:
+        root = optimize.brentq(lambda t, wanted: climb(np.array([t]), *one)[0][0] - wanted, -bound, bound, (value,), 1e-14 * bound)
+        ends = climb(np.array([min(root, found), max(root, found)]), *one)[0]
+        assert abs(found - root) <= 1e-5 * bound or abs(ends[1] - ends[0]) <= 2e-6 * bound
+    np.testing.assert_array_equal(numpy(spline_inverse(knots[1][0], *knots)[0]), knots[0][0])
+
+
+@given(splines(), numbers(), st.sampled_from(["forward", "inverse"]), st.sampled_from(["x", "widths", "heights", "slopes"]))
+def test_spline_gradients_are_numbers(spline, x, direction, name):
+    "In the number and in every parameter, in both directions, for any finite number and raw parameters up to 1e15."
+    scalar, params = spline
+    x = inside(scalar, x)[:, None]
+    at = {"x": x, **{name: np.repeat(value[None], len(x), axis=0) for name, value in params.items()}}
+
+    def move(value):
+        parts = {**at, name: value}
+        return sum(getattr(scalar, direction)(parts.pop("x"), parts))
+
+    assert np.isfinite(gradient(move, at[name])).all()
+
+
 @given(arrays("float32", 60, elements=FLOATS), SEEDS)
 def test_special_functions_agree_with_scipy(x, seed):
     x = np.concatenate([x, np.random.default_rng(seed).normal(size=60).astype("float32") * 12])
@@ -189,6 +280,16 @@ def test_reflections_are_orthogonal(v, seed):
     again = numpy(gf.apply_reflectors(gf.householder_decompose(exact[0] @ exact[2]).astype("float32"), y))
     flipped = np.where((np.arange(d) == d - 1) & (np.linalg.det(q) * (-1) ** d < 0), -1, 1)
     np.testing.assert_allclose(again, y @ (exact[0] @ exact[2] * flipped), atol=5e-5)
+
+
+@given(st.integers(2, 200), SEEDS)
+def test_masks_keep_something_and_move_something(d, seed):
+    masks = [gf.default_half_mask(d), gf.alternating_mask(d), gf.random_mask(d, seed)]
+    for mask in (*masks, *(~m for m in masks)):
+        np.testing.assert_array_equal(check_mask(mask.tolist()), mask)
+        assert mask.dtype == bool and mask.shape == (d,) and abs(2 * mask.sum() - d) <= 1
+    np.testing.assert_array_equal(gf.random_mask(d, seed), masks[2])
+    assert masks[1][0] and not np.any(masks[1][1:] & masks[1][:-1]) and np.all(masks[1][1:] | masks[1][:-1])
 
 
 @given(st.integers(2, 6), SEEDS, st.data())
