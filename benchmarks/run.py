@@ -1,7 +1,8 @@
 """Measure gaussflow against its yardstick: `python -m benchmarks.run` from the repository's root.
 
 Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend), `memory` (10 million points),
-`transform` (the scalar transform alone). Each writes `benchmarks/results/PART.json`.
+`transform` (the scalar transform alone), `peers` (a PyTorch library; only where it is named, since it needs an
+environment of its own). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("speed", "transform", "jit", "memory")
+NAMED_ONLY = ("peers",)
+OTHER_OPTIONS = ("out", "parts", "data", "peer_python", "only", "datasets", "laws")  # paths and choices, no settings
 
 
 def in_fresh_process(module, *arguments, backend=None):
@@ -64,10 +67,20 @@ def run_memory(args, settings):
     return figures, machine
 
 
+def run_peers(args, settings):
+    from benchmarks.peers import MEASURES, measure_part
+
+    settings.clear()
+    for part in args.only or MEASURES:
+        figures, found, machines = measure_part(part, args, args.out / "peers.json")
+    settings.update(found)
+    return figures, machines
+
+
 def parse(argv=None):
     installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is named")
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS + NAMED_ONLY)}; {', '.join(PARTS)} when none is named")
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 64], help="dimensions (even)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds, contenders in turn")
     parser.add_argument("--steps", type=int, default=50, help="training steps per reading, batches of 512")
@@ -77,17 +90,23 @@ def parse(argv=None):
     parser.add_argument("--max-seconds", type=float, default=180, help="end a comparison after this, from round 3 on")
     parser.add_argument("--backends", nargs="+", default=installed, help="backends of the jit part")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+    peers = parser.add_argument_group("peers")
+    peers.add_argument("--data", type=Path, help="folder with power-plant.txt and kin8nm.txt")
+    peers.add_argument("--peer-python", default=sys.executable, help="Python of the environment that has zuko and nflows")
+    peers.add_argument("--only", nargs="+", choices=["pilot", "nll", "speed"], help="parts of peers; the others stay as stored")
+    peers.add_argument("--datasets", nargs="+", help="data of peers, such as 'two moons'; the others stay as stored")
+    peers.add_argument("--laws", nargs="+", help="laws of peers, such as spline; the others stay as stored")
     args = parser.parse_args(argv)
-    unknown = sorted(set(args.parts) - set(PARTS))
+    unknown = sorted(set(args.parts) - set(PARTS + NAMED_ONLY))
     if unknown:
-        parser.error(f"expected parts among {', '.join(PARTS)}, received {', '.join(unknown)}")
+        parser.error(f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, received {', '.join(unknown)}")
     return args
 
 
 def main(argv=None):
     args = parse(argv)
     for part in args.parts or PARTS:
-        settings = {name: value for name, value in vars(args).items() if name not in ("out", "parts")}
+        settings = {name: value for name, value in vars(args).items() if name not in OTHER_OPTIONS}
         figures, machine = globals()[f"run_{part}"](args, settings)
         path = write_json(args.out / f"{part}.json", figures, settings, machine)
         print(f"{path.name}: {len(figures)} figures")

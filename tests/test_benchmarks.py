@@ -1,7 +1,9 @@
 """The yardstick must be right before anything is measured against it, and the harness must write what pages read."""
 
+import importlib
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -13,10 +15,11 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import naive  # noqa: E402
+from benchmarks import naive, peers  # noqa: E402
 from benchmarks.measure import ratio, summary, take_turns  # noqa: E402
 from benchmarks.run import main, parse  # noqa: E402
 from benchmarks.speed import measure_speed  # noqa: E402
+from gaussflow.data import check_density  # noqa: E402
 
 
 def stirred(d, num_blocks=4, seed=0):
@@ -142,3 +145,154 @@ def test_every_part_runs(tmp_path):
     assert memory["figures"]["memory_sample_output_mib"] == 0.0  # 5,000 points: 0.04 MiB
     assert set(speed["about"]) >= ABOUT
     assert set(jit["about"][0]) >= ABOUT
+
+
+PEER_SETTINGS = peers.SETTINGS | {"couplings": 2, "hidden": [8], "steps": 4, "checks": 2, "seeds": [0, 1], "fresh_points": 200}
+PEER_SETTINGS |= {"train_points": dict.fromkeys(peers.DATASETS, 300), "speed_steps": 3, "repeats": 1, "max_seconds": 1.0}
+
+
+class NormalPeer:
+    """Answers like the worker, with a standard normal density for a flow; it needs no other environment."""
+
+    parameters = None  # as many as asked for; set to refuse
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, do, **request):
+        return getattr(self, do)(**request)
+
+    def about(self):
+        return {"threads": 1}
+
+    def threads(self, num):
+        return {}
+
+    def make(self, law, d, seed, couplings, hidden, bins, **_):
+        kept, outputs = [d // 2, d - d // 2] * (couplings // 2), {"affine": 2, "spline": 3 * bins - 1}[law]
+        sizes = [[k, *hidden, outputs * (d - k)] for k in kept]
+        return {"parameters": self.parameters or sum((a + 1) * b for size in sizes for a, b in pairwise(size))}
+
+    def train(self, file, batch_size):
+        with np.load(file) as arrays:
+            assert len(arrays["order"]) in (2 * batch_size, 3 * batch_size)  # one of two checks, or a reading of the times
+        return {"step_seconds": 0.001}
+
+    def log_prob(self, file, out=None):
+        if out is not None:
+            np.savez(out, log_prob=stats.norm.logpdf(np.load(file)["x"]).sum(axis=1))
+        return {"seconds": 0.001}
+
+    def sample(self, num):
+        return {"seconds": 0.001}
+
+    def keep(self):
+        return {}
+
+    def restore(self):
+        return {}
+
+
+def test_ten_gaussians_keep_the_promises_of_a_density():
+    check_density(peers.TenGaussians(dim=3, parts=2))
+    one = peers.TenGaussians(dim=5, parts=1)
+    normal = stats.multivariate_normal(one.means[0], one.axes[0] @ np.diag(one.scales**2) @ one.axes[0].T)
+    x = one.sample(100, seed=1)
+    np.testing.assert_allclose(one.log_prob(x), normal.logpdf(x), rtol=1e-10)
+    np.testing.assert_allclose(one.entropy()[0], normal.entropy(), rtol=1e-12)
+
+
+def test_a_table_is_split_once_and_standardised_by_its_training_part():
+    table = np.random.default_rng(0).normal(3.0, 2.0, size=(1_000, 2))
+    train, choice, fresh, density = peers.split_table(table)
+    assert (train.shape, choice.shape, fresh.shape, density) == ((800, 2), (100, 2), (100, 2), None)
+    np.testing.assert_allclose([train.mean(axis=0), train.std(axis=0)], [[0, 0], [1, 1]], atol=1e-5)
+    assert len(np.unique(np.concatenate([train, choice, fresh])[:, 0])) == 1_000
+    np.testing.assert_array_equal(fresh, peers.split_table(table).fresh)
+
+
+def test_tables_need_a_folder():
+    with pytest.raises(ValueError, match=r"Expected --data .* kin8nm.txt, received none"):
+        peers.load_data("kin8nm", None, PEER_SETTINGS)
+
+
+def test_batches_are_permutations_one_after_another():
+    order = peers.make_order(10, 6, {"batch_size": 4}, seed=0)
+    assert len(order) == 24
+    assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
+    np.testing.assert_array_equal(order, peers.make_order(10, 6, {"batch_size": 4}, seed=0))
+
+
+def test_the_best_look_is_kept():
+    values, kept, seen = iter([3.0, np.nan, 1.0, 2.0]), [], []
+    peers.fit(lambda rows: seen.extend(rows), lambda: next(values), lambda: kept.append(len(seen)), np.arange(8), {"checks": 4})
+    assert (kept, seen) == ([2, 6], list(range(8)))
+
+
+def test_the_verdict_is_one_standard_error_of_the_paired_difference_or_two_hundredths():
+    noise = np.random.default_rng(0).normal(size=(3, 400))
+    differences = np.full((3, 400), 0.01) + 0.1 * np.tile(noise[0] - noise[0].mean(), (3, 1))
+    figures = peers.judge(noise + differences, noise, known=noise[0])
+    np.testing.assert_allclose(figures["difference_se"], stats.sem(differences[0]), atol=1e-5)
+    assert figures["allowed"] == figures["difference_se"] < 0.01 == figures["difference"]
+    assert not figures["met"]
+    assert peers.judge(noise + 5 * differences - 0.045, noise)["allowed"] == 0.02
+    assert peers.judge(noise - 0.01, noise)["met"]
+    assert set(peers.judge(noise, None)) == {"ours", "ours_seeds"}
+    with pytest.raises(ValueError, match="Expected finite log-densities of peer, received 1 others"):
+        peers.judge(noise, np.where(noise == noise.max(), np.nan, noise))
+
+
+def test_ours_is_measured_against_a_peer():
+    data = peers.load_data("two moons", None, PEER_SETTINGS)
+    figures = peers.measure_nll("affine", data, PEER_SETTINGS, NormalPeer())
+    np.testing.assert_allclose(figures["peer"], stats.norm.logpdf(data.fresh).sum(axis=1).mean() * -1, atol=1e-5)
+    assert figures["ours"] < figures["peer"]  # ours starts as that normal density and has taken four steps
+    times = peers.measure_times("affine", data, PEER_SETTINGS, NormalPeer())
+    assert min(times[f"{what}_ratio"]["median"] for what in ("step", "log_prob", "sample")) > 0
+
+
+def test_a_stored_run_is_renewed_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "Peer", NormalPeer)
+    monkeypatch.setattr(peers, "SETTINGS", PEER_SETTINGS)
+    options = ["peers", "--only", "nll", "--datasets", "two moons", "--data", str(tmp_path), "--out", str(tmp_path), "--laws"]
+    main([*options, "affine"])
+    main([*options, "mixture"])
+    text = (tmp_path / "peers.json").read_text()
+    stored = json.loads(text)
+    assert {"nll_two_moons_affine_met", "nll_two_moons_mixture_ours"} <= set(stored["figures"])
+    assert set(stored["about"]["nll"]) >= ABOUT | {"peers"}
+    assert stored["settings"]["nll"]["steps"] == 4
+    assert str(tmp_path) not in text
+    monkeypatch.setattr(peers, "SETTINGS", PEER_SETTINGS | {"steps": 2, "seeds": [0]})
+    main([*options, "mixture"])
+    assert not any("affine" in key for key in json.loads((tmp_path / "peers.json").read_text())["figures"])
+    with pytest.raises(ValueError, match="Expected --laws among affine, spline, mixture, received cubic"):
+        main([*options, "cubic"])
+
+
+def test_a_peer_of_another_size_is_refused():
+    peer = NormalPeer()
+    peer.parameters = 7
+    with pytest.raises(ValueError, match="received one with 7"):
+        peers.start_peer(peer, "spline", 4, PEER_SETTINGS, seed=0)
+
+
+@pytest.mark.parametrize("library", ["zuko", "nflows"])
+@pytest.mark.parametrize("law", ["affine", "spline"])
+def test_the_worker_keeps_the_half_that_ours_keeps(library, law):
+    pytest.importorskip(library)
+    torch, worker = pytest.importorskip("torch"), importlib.import_module("benchmarks.peer_worker").Worker(library)
+    names = ("couplings", "hidden", "bins", "bound", "steps", "learning_rate", "epsilon")
+    request = {"law": law, "d": 5, "seed": 0, **{name: PEER_SETTINGS[name] for name in names}, "couplings": 1}
+    worker.make(request)
+    x = torch.randn(20, 5)
+    transform = worker.flow().transform if library == "zuko" else lambda x: worker.flow._transform(x)[0]
+    moved = (transform(x) != x).detach().numpy()
+    np.testing.assert_array_equal(moved, np.tile([False, False, True, True, True], (20, 1)))
