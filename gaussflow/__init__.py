@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 
 import importlib
 
+from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner, make_iaf, make_maf
+from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
 from gaussflow.bijector import Bijector, Chain, Inverse, check_bijector
 from gaussflow.conditioner import (
     MLPConditioner,
@@ -17,7 +19,15 @@ from gaussflow.conditioner import (
     make_residual_conditioner,
     make_shared_mlp_conditioner,
 )
-from gaussflow.coupling import AdditiveCoupling, AffineCoupling, Coupling, MixtureCDFCoupling, default_half_mask
+from gaussflow.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    Coupling,
+    MixtureCDFCoupling,
+    alternating_mask,
+    default_half_mask,
+    random_mask,
+)
 from gaussflow.evaluation import (
     FlowReport,
     bits_per_dimension,
@@ -34,19 +44,16 @@ from gaussflow.evaluation import (
     shape_negentropy,
     total_correlation_by_layers,
 )
+from gaussflow.families import Scale, make_nice, make_real_nvp
 from gaussflow.flow import (
-    BaseDistribution,
-    DiagonalNormal,
     GaussianizationFlow,
     NormalizingFlow,
-    StandardLogistic,
-    StandardNormal,
-    StudentT,
     base_nll_loss,
     make_coupling_flow,
     make_gaussianization_flow,
+    restart,
 )
-from gaussflow.marginal import Marginal, MixtureCDFGaussianization
+from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
 from gaussflow.rotation import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
 from gaussflow.scalar import (
     Additive,
@@ -60,6 +67,7 @@ from gaussflow.scalar import (
     tanh_log_scale_clamp,
 )
 from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
+from gaussflow.spline import RationalQuadraticSpline, SplineCoupling
 from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
 LAZY_MODULES = ("data", "plot")
@@ -69,6 +77,7 @@ __all__ = [
     "AdditiveCoupling",
     "Affine",
     "AffineCoupling",
+    "Autoregressive",
     "BaseDistribution",
     "Bijector",
     "BlockReport",
@@ -84,18 +93,24 @@ __all__ = [
     "LogScaleClamp",
     "MLPConditioner",
     "Marginal",
+    "MaskedMLPConditioner",
     "MixtureCDF",
     "MixtureCDFCoupling",
     "MixtureCDFGaussianization",
     "MixtureOfGaussians",
     "NormalizingFlow",
     "Permute",
+    "RationalQuadraticSpline",
     "ResidualConditioner",
     "ScalarBijection",
+    "ScalarLayer",
+    "Scale",
     "SharedMLPConditioner",
+    "SplineCoupling",
     "StandardLogistic",
     "StandardNormal",
     "StudentT",
+    "alternating_mask",
     "apply_reflectors",
     "base_nll_loss",
     "bits_per_dimension",
@@ -113,7 +128,11 @@ __all__ = [
     "iterative_gaussianization",
     "make_coupling_flow",
     "make_gaussianization_flow",
+    "make_iaf",
+    "make_maf",
     "make_mlp_conditioner",
+    "make_nice",
+    "make_real_nvp",
     "make_residual_conditioner",
     "make_shared_mlp_conditioner",
     "negentropy_by_layers",
@@ -127,6 +146,8 @@ __all__ = [
     "probability_integral_transform",
     "qq_points",
     "radial_transform",
+    "random_mask",
+    "restart",
     "shape_negentropy",
     "sigmoid_log_scale_clamp",
     "tanh_log_scale_clamp",

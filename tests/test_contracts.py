@@ -21,6 +21,7 @@ X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
 SCALARS = {
     "additive": gf.Additive(),
     "affine": gf.Affine(),
+    "scale": gf.Scale(),
     "affine, sigmoid clamp": gf.Affine(gf.sigmoid_log_scale_clamp(-1, 2)),
     "mixture, one": gf.MixtureCDF(1),
     "mixture": gf.MixtureCDF(8),
@@ -28,7 +29,15 @@ SCALARS = {
     "mixture, background": gf.MixtureCDF(4, background=1e-3),
     "mixture, logistic": gf.MixtureCDF(8, family="logistic"),
     "mixture, two groups": gf.MixtureCDF(11, log_scale_clamp=gf.tanh_log_scale_clamp(1.0)),
+    "spline": gf.RationalQuadraticSpline(),
+    "spline, few narrow": gf.RationalQuadraticSpline(2, 1.5, 0.1, 0.2, 0.01),
 }
+
+
+def autoregressive(scalar, d=3, **kwargs):
+    return gf.Autoregressive(gf.MaskedMLPConditioner(scalar.param_sizes.values(), d, (8, 8), **kwargs), scalar)
+
+
 BIJECTORS = {
     "marginal additive": lambda: gf.Marginal(gf.Additive()),
     "marginal affine": lambda: gf.Marginal(gf.Affine()),
@@ -46,6 +55,8 @@ BIJECTORS = {
     "linear, identity": lambda: gf.LinearLU("identity"),
     "additive coupling": lambda: gf.AdditiveCoupling(HALF, gf.MLPConditioner(2, (8,))),
     "affine coupling": lambda: gf.AffineCoupling(OTHER, gf.MLPConditioner(2, (8,)), gf.sigmoid_log_scale_clamp(-2, 1)),
+    "affine coupling, alternating": lambda: gf.AffineCoupling(gf.alternating_mask(3), gf.MLPConditioner(2, (8,))),
+    "affine coupling, random": lambda: gf.AffineCoupling(gf.random_mask(3, seed=1), gf.MLPConditioner(4, (8,))),
     "mixture coupling": lambda: gf.MixtureCDFCoupling(HALF, gf.make_mlp_conditioner(2, 4, (8,)), 4),
     "mixture coupling, logistic": lambda: gf.MixtureCDFCoupling(HALF, gf.make_mlp_conditioner(2, 4, (8,)), 4, family="logistic"),
     "mixture coupling, shared": lambda: gf.MixtureCDFCoupling(HALF, gf.make_shared_mlp_conditioner(2, 4, (8,)), 4),
@@ -53,6 +64,14 @@ BIJECTORS = {
     "mixture coupling, background": lambda: gf.MixtureCDFCoupling([1, 0, 1], Fourier(9), 3, background=1e-2),
     "coupling, functional": lambda: gf.Coupling(HALF, functional(1, 12), gf.MixtureCDF(2)),
     "coupling, no build": lambda: gf.Coupling(OTHER, Plain(2), gf.Affine()),
+    "marginal spline": lambda: gf.Marginal(gf.RationalQuadraticSpline(5)),
+    "spline coupling": lambda: gf.SplineCoupling(HALF, gf.MLPConditioner(2 * 11, (8,)), 4),
+    "spline coupling, narrow": lambda: gf.SplineCoupling(OTHER, Fourier(29), 10, bound=2.0, min_slope=0.1),
+    "autoregressive": lambda: autoregressive(gf.Affine()),
+    "autoregressive, additive, reversed": lambda: autoregressive(gf.Additive(), order="reversed"),
+    "autoregressive, mixture": lambda: autoregressive(gf.MixtureCDF(4), order=[1, 2, 0]),
+    "autoregressive, logistic": lambda: autoregressive(gf.MixtureCDF(3, family="logistic", background=1e-2)),
+    "autoregressive, inverse": lambda: gf.Inverse(autoregressive(gf.Affine())),
     "chain": lambda: gf.Chain([gf.Householder(2, seed=6), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,))), gf.Permute([1, 2, 0])]),
     "inverse": lambda: gf.Inverse(gf.Chain([gf.LinearLU(seed=7), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,)))])),
 }
@@ -60,7 +79,8 @@ BIJECTORS = {
 ONCE_EACH = {
     *("additive", "affine", "mixture, background", "marginal affine", "gaussianization, background", "householder", "fixed, Haar"),
     *("permute", "linear, rotation", "additive coupling", "affine coupling", "mixture coupling", "coupling, no build", "chain", "inverse"),
-    "mixture, logistic",
+    *("mixture, logistic", "spline", "spline coupling"),
+    *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
 }
 
 
@@ -96,10 +116,19 @@ def test_events_with_more_axes(make):
     gf.check_bijector(built(make, (2, 2, 3)), x, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", [*marked(["coupling, no build", "chain"]), "mixture coupling", "mixture coupling, shared", "inverse"])
+BY_CONTEXT = {
+    "marginal": lambda: gf.Marginal(gf.Affine(), gf.MLPConditioner(6, (8,))),
+    "gaussianization": lambda: gf.MixtureCDFGaussianization(3, background=1e-2, conditioner=Plain(27)),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*marked(["coupling, no build", "chain", "autoregressive"]), *BY_CONTEXT, "mixture coupling", "mixture coupling, shared", "inverse"],
+)
 def test_context(name):
     context = np.random.default_rng(2).normal(size=(40, 2)).astype("float32")
-    bijector = built(BIJECTORS[name], context=context)
+    bijector = built((BIJECTORS | BY_CONTEXT)[name], context=context)
     gf.check_bijector(bijector, X, context=context, atol=2e-4)
     z, _ = bijector.forward_and_log_det(X, context=context)
     other, _ = bijector.forward_and_log_det(X, context=-context)
@@ -111,10 +140,14 @@ def test_nothing_public_is_left_out():
     "Every public bijector and scalar stands in the lists above."
     public = [getattr(gf, name) for name in gf.__all__]
     classes = [c for c in public if inspect.isclass(c) and issubclass(c, (gf.Bijector, gf.ScalarBijection))]
-    covered = {type(s) for s in SCALARS.values()} | {type(make()) for make in BIJECTORS.values()} | {gf.Bijector, gf.ScalarBijection}
+    covered = (
+        {type(s) for s in SCALARS.values()}
+        | {type(make()) for make in BIJECTORS.values()}
+        | {gf.Bijector, gf.ScalarBijection, gf.ScalarLayer}
+    )
     assert {c.__name__ for c in classes} == {c.__name__ for c in covered}
     once = {type(SCALARS[name]) for name in ONCE_EACH & set(SCALARS)} | {type(BIJECTORS[name]()) for name in ONCE_EACH & set(BIJECTORS)}
-    assert covered - once == {gf.Bijector, gf.ScalarBijection}, "on JAX"
+    assert covered - once == {gf.Bijector, gf.ScalarBijection, gf.ScalarLayer}, "on JAX"
 
 
 @contract
@@ -140,3 +173,31 @@ def test_flow(tmp_path):
     flow.save(tmp_path / "flow.keras")
     again = keras.saving.load_model(tmp_path / "flow.keras")
     np.testing.assert_array_equal(again.log_prob(x), after)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([True, True, True], "all True: nothing is moved"),
+        ([0, 0, 0], "all False: nothing is kept"),
+        ([True], "use a marginal flow"),
+        ([0.5, 1.0, 0.0], "Expected a mask of booleans, received"),
+        ([float("nan"), 1.0, 0.0], "Expected a mask of booleans, received"),
+        (["True", "False", "True"], "Expected a mask of booleans, received"),
+        ([], r"Expected a mask with one axis, received mask.shape=\(0,\)"),
+        (None, r"Expected a mask with one axis, received mask.shape=\(\)"),
+        ([[True, False, True]], r"Expected a mask with one axis, received mask.shape=\(1, 3\)"),
+        ([True, False], r"Expected mask of length 3 \(the event size\), received mask.shape=\(2,\)"),
+    ],
+)
+def test_masks_that_are_no_partition(mask, message):
+    "What a coupling says of a mask that it cannot use, at the latest when it meets data."
+    with pytest.raises(ValueError, match=message):
+        gf.AffineCoupling(mask, gf.MLPConditioner(2, (8,))).forward_and_log_det(X)
+
+
+@pytest.mark.parametrize("make", [gf.default_half_mask, gf.alternating_mask, gf.random_mask])
+def test_sizes_that_have_no_mask(make):
+    for d, message in ((1, "use a marginal flow"), (0, "at least 2"), (-3, "at least 2"), (2.5, "whole number"), (True, "whole number")):
+        with pytest.raises(ValueError, match=message):
+            make(d)
