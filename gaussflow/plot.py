@@ -735,7 +735,8 @@ def read_layers(
     if len(sizes) != 1:
         raise ValueError(f"Expected masks of one length, received {f'lengths {sorted(sizes)}' if sizes else 'no mask'}")
     nothing = np.zeros(sizes.pop(), dtype=bool)
-    return [(type(item).__name__, nothing if isinstance(item, Marginal) else kept) for item, kept in found]
+    alone = lambda item: isinstance(item, Marginal) or (hasattr(item, "scalar") and getattr(item, "conditioner", None) is None)
+    return [(type(item).__name__, nothing if kept is None and alone(item) else kept) for item, kept in found]
 
 
 def as_halves(
