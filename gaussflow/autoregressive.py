@@ -20,7 +20,7 @@ from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
 from .flow import NormalizingFlow, must_stay_differentiable
 from .marginal import ScalarLayer
 from .rotation import Permute
-from .scalar import Affine, ScalarBijection, unpack
+from .scalar import Affine, ScalarBijection, check_law, unpack
 
 # %% ../nbs/15_autoregressive.ipynb #check-order
 def check_order(
@@ -228,7 +228,7 @@ def autoregressive_layers(
     scalar: ScalarBijection | None,  # How each number is mapped; `None`: `Affine()`
 ) -> list[Autoregressive]:
     "Layers in the natural order, one for each block."
-    scalar = Affine() if scalar is None else scalar
+    scalar = Affine() if scalar is None else check_law(scalar)
     return [
         Autoregressive(MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, activation), scalar)
         for _ in range(check_width("num_blocks", num_blocks))

@@ -14,27 +14,16 @@ from keras import ops
 
 from .autoregressive import check_vector
 from .base import BaseDistribution, StandardLogistic
-from .bijector import restore
 from .conditioner import check_width
 from .coupling import Coupling, alternating_mask, check_mask
 from .flow import NormalizingFlow, flow_on_base, mlp_coupling
 from .marginal import Marginal
-from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection, check_clamp
+from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection
 
 # %% ../nbs/18_families.ipynb #scale
 @keras.saving.register_keras_serializable(package="gaussflow")
-class Scale(ScalarBijection):
-    "Stretch, `z = x * exp(log_scale)`. **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), section 3.3."
-
-    def __init__(self, log_scale_clamp: LogScaleClamp | None = None):  # Bounds a network's part of the log-scale; `None`: tanh, 3
-        self.log_scale_clamp = check_clamp(log_scale_clamp)
-
-    def get_config(self):
-        return {"log_scale_clamp": keras.saving.serialize_keras_object(self.log_scale_clamp)}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "log_scale_clamp"))
+class Scale(Affine):
+    "An affine map without the shift, `z = x * exp(log_scale)`. **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), section 3.3."
 
     @property
     def param_sizes(self):

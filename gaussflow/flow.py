@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .base import BaseDistribution, StandardNormal
+from .base import BaseDistribution, resolve_base
 from gaussflow.bijector import (
     Bijector,
     FlowLayer,
@@ -36,7 +36,7 @@ from .conditioner import MLPConditioner, SharedMLPConditioner
 from .coupling import Coupling, MixtureCDFCoupling, check_mask, default_half_mask
 from .marginal import MixtureCDFGaussianization, sum_event
 from .rotation import FixedOrtho, Householder
-from .scalar import MixtureCDF, ScalarBijection, packed_width
+from .scalar import MixtureCDF, ScalarBijection, check_law, packed_width
 from .special import norm_log_pdf
 
 # %% ../nbs/07_flow.ipynb #is-plain
@@ -470,7 +470,7 @@ class NormalizingFlow(FlowInputs, FlowTraining):
         super().__init__(**kwargs)
         self.bijectors = check_bijectors(bijectors)
         self.event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(int(n) for n in event_shape)
-        self.base = StandardNormal() if base is None else base
+        self.base = resolve_base(base)
         self.memory = Untracked()
         self.run = ChunkedRunner(self)
 
@@ -600,7 +600,7 @@ def make_coupling_flow(
     if len(mask) != input_dim:
         raise ValueError(f"Expected mask of length {input_dim} (input_dim), received mask.shape=({len(mask)},)")
     check_blocks(num_blocks)
-    law, bijectors = MixtureCDF(num_components, identity=identity) if scalar is None else scalar, []
+    law, bijectors = MixtureCDF(num_components, identity=identity) if scalar is None else check_law(scalar), []
     for _ in range(num_blocks):
         bijectors += [Householder(num_reflectors or input_dim)] if include_rotation else []
         bijectors += [mlp_coupling(kept, law, hidden, activation, shared_mixture) for kept in (mask, ~mask)]

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from .bijector import Bijector, build_conditioner, check_conditioner, restore
-from .scalar import FAMILIES, MixtureCDF, ScalarBijection, check_conditioner_width, unpack
+from .scalar import FAMILIES, MixtureCDF, ScalarBijection, check_conditioner_width, check_law, unpack
 
 # %% ../nbs/03_marginal.ipynb #sum-event
 def sum_event(values):
@@ -31,9 +31,7 @@ class ScalarLayer(Bijector):
 
     def __init__(self, scalar: ScalarBijection, conditioner: keras.layers.Layer | None = None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(scalar, ScalarBijection):
-            raise ValueError(f"Expected scalar to be a ScalarBijection, received {scalar!r}")
-        self.scalar, self.conditioner = scalar, None if conditioner is None else check_conditioner(conditioner)
+        self.scalar, self.conditioner = check_law(scalar), None if conditioner is None else check_conditioner(conditioner)
 
     def get_config(self):
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("scalar", "conditioner")}
@@ -47,8 +45,10 @@ class ScalarLayer(Bijector):
         "Make the table, and the network, which sees events of shape `seen` or, for `None`, the context alone."
         self.num_moved = num_moved
         if self.conditioner is not None:
-            width = build_conditioner(self.conditioner, seen, self.context_shape)[-1]
-            check_conditioner_width(width, self.scalar, num_moved)
+            shape = build_conditioner(self.conditioner, seen, self.context_shape)
+            check_conditioner_width(shape[-1], self.scalar, num_moved)
+            if len(shape) != (2 if seen is None else len(seen) + 1):
+                raise ValueError(f"Expected a conditioner with an output for each event, received output shape {shape}")
         for name, start in self.scalar.identity_params().items():
             # An initializer, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
             first = lambda shape, dtype=None, start=start: ops.convert_to_tensor(np.broadcast_to(start, shape), dtype)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NODE_VARIANCE', 'LOGISTIC_START', 'FAMILIES', 'Configured', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp',
-           'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp', 'check_clamp', 'ScalarBijection', 'packed_width',
-           'unpack', 'check_conditioner_width', 'Additive', 'Affine', 'random_params', 'check_scalar',
+           'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp', 'check_clamp', 'ScalarBijection', 'check_law',
+           'packed_width', 'unpack', 'check_conditioner_width', 'Additive', 'Affine', 'random_params', 'check_scalar',
            'MixtureOfGaussians', 'with_background', 'largest_distance', 'standardized', 'farthest_end', 'last_max',
            'log_sum', 'mixture_terms', 'stacked_mixture_to_normal', 'mixture_gradient', 'mixture_to_normal',
            'float_epsilon', 'bracketed_root', 'guarded_step', 'tail_and_density', 'quick_step', 'first_guess',
@@ -150,6 +150,13 @@ class ScalarBijection(Configured):
         raise NotImplementedError(f"{type(self).__name__} does not implement inverse")
 
 # %% ../nbs/02_scalar.ipynb #packing
+def check_law(scalar) -> ScalarBijection:
+    "**Raises** `ValueError` unless `scalar` is a scalar bijection."
+    if not isinstance(scalar, ScalarBijection):
+        raise ValueError(f"Expected scalar to be a ScalarBijection such as Affine(), received {scalar!r}")
+    return scalar
+
+
 def packed_width(
     scalar: ScalarBijection,  # The map
     d: int,  # Numbers that it moves
