@@ -4,6 +4,7 @@ import json
 
 import books
 import nbformat
+import notebook_tests
 import pytest
 import reproduce
 from nbclient.exceptions import CellExecutionError
@@ -53,6 +54,15 @@ def test_a_failing_cell_stops_the_run(tutorial):
     nbformat.write(book, tutorial)
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         books.execute(tutorial)
+
+
+def test_a_notebook_passes_or_does_not(tutorial, capsys):
+    assert notebook_tests.passes(tutorial, [])
+    book = nbformat.read(tutorial, as_version=4)
+    book.cells[2].source = "1 / 0"
+    nbformat.write(book, tutorial)
+    assert not notebook_tests.passes(tutorial, [])
+    assert "ZeroDivisionError" in capsys.readouterr().out
 
 
 def test_a_dead_kernel_says_why(tutorial):

@@ -30,8 +30,8 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
             {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
         ),
         "pytest, contracts on JAX": ([*pytest, "-m", "contract and not slow"], jax),
-        "nbdev_test": ([*python, "tools/test_notebooks.py", *flags], {}),
-        "nbdev_test 00-03 on JAX": ([*python, "tools/test_notebooks.py", "--names", "0[0-3]_", *flags], jax),
+        "nbdev_test": ([*python, "tools/notebook_tests.py", *flags], {}),
+        "nbdev_test 00-03 on JAX": ([*python, "tools/notebook_tests.py", "--names", "0[0-3]_", *flags], jax),
         "stored outputs": ([*python, "tools/compare_outputs.py"], {}),
     }
     if slow:

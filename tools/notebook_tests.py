@@ -13,7 +13,7 @@ from pathlib import Path
 import books as nb
 
 
-def test(path: Path, flags: list[str]) -> bool:
+def passes(path: Path, flags: list[str]) -> bool:
     "Whether the notebook's cells all pass; what went wrong is printed."
     command = [str(Path(sys.executable).parent / "nbdev_test"), "--path", str(path), "--n_workers", "0", *flags]
     done = subprocess.run(command, cwd=nb.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -29,7 +29,7 @@ def main() -> None:
     flags = ["--flags", args.flags] if args.flags else []
     chosen = [p for p in nb.paths() if nb.kind(p) != "tutorial" and re.match(args.names, p.name)]
     with ThreadPoolExecutor(2) as pool:
-        passed = list(pool.map(lambda path: test(path, flags), chosen))
+        passed = list(pool.map(lambda path: passes(path, flags), chosen))
     sys.exit(not all(passed))
 
 
