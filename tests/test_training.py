@@ -311,3 +311,6 @@ def test_the_start_survives_a_data_set():
     late.fit(Batches(), epochs=1, verbose=0)
     for ours, theirs in zip(late.weights, early.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
+    for layer in late.bijector_layers[1:]:
+        for name, start in mixture.identity_params().items():
+            np.testing.assert_allclose(layer.table()[name], np.broadcast_to(start, (layer.num_moved, 3)), rtol=1e-6)
