@@ -1,4 +1,4 @@
-"""The other side of `peers.py`: coupling flows of zuko or nflows, in the environment that has them.
+"""The other side of `peers.py`: coupling flows of zuko or nflows, and Glow of normflows, in the environment that has them.
 
 `PYTHON benchmarks/peer_worker.py zuko` answers each JSON request, a line of its input, by one JSON line; arrays travel
 as .npz files. It imports nothing of this project, which that environment need not have.
@@ -61,11 +61,56 @@ def make_nflows(request):
     return flow, flow.log_prob, flow.sample
 
 
+def make_normflows(request):
+    """Return a Glow on images `(n, height, width, channels)` in [0, 1], and its log-density and its sampler as functions.
+
+    `levels` times: a squeeze, `blocks` steps (ActNorm, 1x1 convolution, coupling) and, but at the last, half of the channels
+    to the base. `prior` is "pixel", a mean and a scale for each number, or "channel", for each channel, as Glow's deepest is.
+    With `alpha` the images pass through a logit of `alpha + (1 - 2 alpha) x`, without it through `x - 1/2`.
+    """
+    from normflows import MultiscaleFlow
+    from normflows.distributions import DiagGaussian, GlowBase
+    from normflows.flows import GlowBlock, Merge, Squeeze
+    from normflows.transforms import Logit
+
+    (height, width, channels), levels, alpha = request["event"], request["levels"], request.get("alpha")
+    if height % 2**levels or width % 2**levels:
+        raise ValueError(f"Expected a height and a width that {levels} squeezes divide, received {height} and {width}")
+    base, bases, flows = {"pixel": DiagGaussian, "channel": GlowBase}[request["prior"]], [], []
+    for depth in range(levels, 0, -1):  # normflows counts from the base: the deepest level first
+        inner, side = channels * 2 ** (depth + 1), 2**depth
+        options = {"scale_map": request.get("scale_map", "sigmoid")}
+        flows.append([*(GlowBlock(inner, request["hidden"], **options) for _ in range(request["blocks"])), Squeeze()])
+        bases.append(base((inner if depth == levels else inner // 2, height // side, width // side)))
+    transform = None if alpha is None else Logit(alpha)
+    flow = MultiscaleFlow(bases, flows, [Merge() for _ in bases[1:]], transform, class_cond=False)
+    shift = 0.5 if alpha is None else 0.0  # normflows' own Shift would move the caller's array, too
+
+    def sample(num, temperature=None):
+        return flow.sample(num, temperature=temperature)[0].permute(0, 2, 3, 1) + shift
+
+    return flow, lambda x: flow.log_prob((x - shift).permute(0, 3, 1, 2).contiguous(), None), sample
+
+
+MAKERS = {"zuko": make_zuko, "nflows": make_nflows, "normflows": make_normflows}
+
+
+def count_parameters(flow):
+    """Return how many numbers are trained; of its square L and U normflows reads a triangle each, the rest never moves."""
+    unread = sum(m.L.numel() + m.num_channels for m in flow.modules() if hasattr(m, "log_S"))
+    return sum(p.numel() for p in flow.parameters() if p.requires_grad) - unread
+
+
+def dequantize(x, values=256):
+    """Return whole numbers with fresh uniform noise, in [0, 1]; numbers with fractions stay as they are."""
+    return x if x.is_floating_point() else (x + torch.rand(x.shape)) / values
+
+
 class Worker:
     """Holds one flow at a time and does what is asked of it."""
 
     def __init__(self, library):
-        self.library, self.make_flow = library, {"zuko": make_zuko, "nflows": make_nflows}[library]
+        self.library, self.make_flow = library, MAKERS[library]
 
     def about(self, request):
         found = {name: version(name) for name in (self.library, "torch", "numpy")}
@@ -82,15 +127,25 @@ class Worker:
         total = request["steps"]
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=request["learning_rate"], eps=request["epsilon"])
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1))))
-        return {"parameters": sum(p.numel() for p in self.flow.parameters() if p.requires_grad)}
+        return {"parameters": count_parameters(self.flow)}
+
+    @torch.no_grad()
+    def adapt(self, request):
+        """Let the layers that set themselves by the first batch that they see, in whatever call, see the one in `file`."""
+        with np.load(request["file"]) as file:
+            x = dequantize(torch.from_numpy(file["x"]))
+        return {"loss": -float(self.log_density(x).mean())}
 
     def train(self, request):
-        """Take a step for each batch of `order`; return the median step in seconds and the mean loss."""
+        """Take a step for each batch of `order`; return the median step in seconds and the mean loss.
+
+        Bytes get fresh noise in every batch.
+        """
         with np.load(request["file"]) as file:
             x, order = torch.from_numpy(file["x"]), torch.from_numpy(file["order"])
         ends, losses = [time.perf_counter()], []
         for rows in order.split(request["batch_size"]):
-            loss = -self.log_density(x[rows]).mean()
+            loss = -self.log_density(dequantize(x[rows])).mean()
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -110,11 +165,17 @@ class Worker:
 
     @torch.no_grad()
     def log_prob(self, request):
-        """Write the log-densities of the points in `file` to `out`, where one is named; return the seconds taken."""
+        """Write the log-densities of the points in `file` to `out`, where one is named; return the seconds taken.
+
+        `rows` is how many are looked at together: all when left out, which for images can be much memory. Images come
+        with their noise, so that two libraries can be asked about the same numbers.
+        """
         with np.load(request["file"]) as file:
-            x = file["x"]
+            x = torch.from_numpy(file["x"])
+        if not x.is_floating_point():
+            raise ValueError(f"Expected numbers with fractions, images with their noise, received {x.dtype}")
         start = time.perf_counter()
-        values = self.log_density(torch.from_numpy(x)).numpy()
+        values = torch.cat([self.log_density(part) for part in x.split(request.get("rows", len(x)))]).numpy()
         taken = time.perf_counter() - start
         if "out" in request:
             np.savez(request["out"], log_prob=values)
@@ -122,9 +183,15 @@ class Worker:
 
     @torch.no_grad()
     def sample(self, request):
+        """Draw `num` points, with `temperature` where it is named, and write them to `out` where that is."""
         start = time.perf_counter()
-        values = self.sampler(request["num"]).numpy()
-        return {"seconds": time.perf_counter() - start, "finite": bool(np.isfinite(values).all())}
+        options = {name: request[name] for name in ("temperature",) if name in request}
+        values = self.sampler(request["num"], **options).numpy()
+        taken = time.perf_counter() - start
+        share = float(np.isfinite(values).reshape(len(values), -1).all(axis=1).mean())
+        if "out" in request:
+            np.savez(request["out"], x=values)
+        return {"seconds": taken, "finite": bool(np.isfinite(values).all()), "finite_share": share}
 
 
 def main():

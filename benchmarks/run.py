@@ -1,8 +1,8 @@
 """Measure gaussflow against its yardstick: `python -m benchmarks.run` from the repository's root.
 
 Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend), `memory` (10 million points),
-`transform` (the scalar transform alone), `peers` (a PyTorch library; only where it is named, since it needs an
-environment of its own). Each writes `benchmarks/results/PART.json`.
+`transform` (the scalar transform alone), `peers` and `images` (against PyTorch libraries; only where they are named, since
+they need an environment of their own). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers",)
-OTHER_OPTIONS = ("out", "parts", "data", "peer_python", "only", "datasets", "laws")  # paths and choices, no settings
+NAMED_ONLY = ("peers", "images")
+OTHER_OPTIONS = ("out", "parts", "data", "peer_python", "only", "datasets", "laws", "families")  # paths and choices, no settings
 
 
 def in_fresh_process(module, *arguments, backend=None):
@@ -77,6 +77,16 @@ def run_peers(args, settings):
     return figures, machines
 
 
+def run_images(args, settings):
+    from benchmarks.images import measure_part
+
+    settings.clear()
+    for part in args.only or ("families", "glow", "speed"):
+        figures, found, machines = measure_part(part, args, args.out / "images.json")
+    settings.update(found)
+    return figures, machines
+
+
 def parse(argv=None):
     installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
@@ -90,16 +100,21 @@ def parse(argv=None):
     parser.add_argument("--max-seconds", type=float, default=180, help="end a comparison after this, from round 3 on")
     parser.add_argument("--backends", nargs="+", default=installed, help="backends of the jit part")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
-    peers = parser.add_argument_group("peers")
-    peers.add_argument("--data", type=Path, help="folder with power-plant.txt and kin8nm.txt")
-    peers.add_argument("--peer-python", default=sys.executable, help="Python of the environment that has zuko and nflows")
-    peers.add_argument("--only", nargs="+", choices=["pilot", "nll", "speed"], help="parts of peers; the others stay as stored")
+    peers = parser.add_argument_group("peers and images")
+    peers.add_argument("--data", type=Path, help="folder with power-plant.txt and kin8nm.txt, or with mnist10k.npz")
+    peers.add_argument("--peer-python", default=sys.executable, help="Python of the environment that has zuko, nflows and normflows")
+    peers.add_argument("--only", nargs="+", help="parts: of peers pilot, nll, speed; of images families, glow, speed; the others stay")
+    peers.add_argument("--families", nargs="+", help="families of images, such as 'glow mixture'; the others stay as stored")
     peers.add_argument("--datasets", nargs="+", help="data of peers, such as 'two moons'; the others stay as stored")
     peers.add_argument("--laws", nargs="+", help="laws of peers, such as spline; the others stay as stored")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.parts) - set(PARTS + NAMED_ONLY))
     if unknown:
         parser.error(f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, received {', '.join(unknown)}")
+    known = {"peers": {"pilot", "nll", "speed"}, "images": {"families", "glow", "speed"}}
+    for part in set(args.parts) & set(known):
+        if set(args.only or ()) - known[part]:
+            parser.error(f"expected --only among {', '.join(sorted(known[part]))} for {part}, received {' '.join(args.only)}")
     return args
 
 

@@ -296,3 +296,50 @@ def test_the_worker_keeps_the_half_that_ours_keeps(library, law):
     transform = worker.flow().transform if library == "zuko" else lambda x: worker.flow._transform(x)[0]
     moved = (transform(x) != x).detach().numpy()
     np.testing.assert_array_equal(moved, np.tile([False, False, True, True, True], (20, 1)))
+
+
+GLOW = {"event": [8, 4, 3], "levels": 2, "blocks": 1, "hidden": 6, "prior": "pixel", "seed": 0, "steps": 4, "learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize("changed", [{}, {"alpha": 0.05}, {"prior": "channel"}, {"scale_map": "exp"}])
+def test_the_worker_makes_a_glow_of_normflows(tmp_path, changed):
+    "Its density is the change of variables; bytes get noise in training, and the first images that it sees set its ActNorms."
+    pytest.importorskip("normflows")
+    torch, module = pytest.importorskip("torch"), importlib.import_module("benchmarks.peer_worker")
+    worker = module.Worker("normflows")
+    request = GLOW | {"epsilon": 1e-7} | changed
+    steps = [2 * c + c * c + (9 * c // 2 * 6 + 6) + (36 + 6) + (54 * c + c) for c in (12, 24)]  # ActNorm, 1x1 convolution, network
+    assert worker.make(request)["parameters"] == sum(steps) + (2 * 96 if request["prior"] == "pixel" else 4 * (6 + 24))
+    x, out = np.random.default_rng(0).integers(256, size=(20, 8, 4, 3), dtype="uint8"), str(tmp_path / "out.npz")
+    np.savez(tmp_path / "x.npz", x=x, order=np.arange(20))
+    file = str(tmp_path / "x.npz")
+    worker.adapt({"file": file})
+    actnorm = worker.flow.flows[1][0].flows[-1]  # the first that an image meets
+    images = module.dequantize(torch.from_numpy(x)).permute(0, 3, 1, 2).contiguous()
+    with torch.no_grad():
+        inner = worker.flow.transform.inverse(images)[0] if "alpha" in request else images - 0.5
+        z = actnorm.inverse(worker.flow.flows[1][-1].inverse(inner)[0])[0]
+    np.testing.assert_allclose(z.mean(dim=(0, 2, 3)), 0.0, atol=0.05)
+    np.testing.assert_allclose(z.std(dim=(0, 2, 3)), 1.0, atol=0.05)
+    assert np.isfinite(worker.train({"file": file, "batch_size": 5})["loss"])
+    one = torch.from_numpy((x[:1] + 0.5) / 256)
+    np.savez(tmp_path / "one.npz", x=one.numpy().repeat(3, axis=0).astype("float32"))
+    worker.log_prob({"file": str(tmp_path / "one.npz"), "rows": 2, "out": out})
+    found = np.load(out)["log_prob"]
+    flow, shift = worker.flow.double(), 0.0 if "alpha" in request else 0.5
+
+    def latent(flat):
+        parts, _ = flow.inverse_and_log_det((flat.reshape(1, 8, 4, 3) - shift).permute(0, 3, 1, 2).contiguous())
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    jacobian = torch.autograd.functional.jacobian(latent, one.reshape(-1))
+    parts, _ = flow.inverse_and_log_det((one - shift).permute(0, 3, 1, 2).contiguous())
+    base = sum(q.log_prob(part)[0] for q, part in zip(flow.q0, parts))
+    np.testing.assert_allclose(found, 3 * [float((torch.linalg.slogdet(jacobian)[1] + base).detach())], rtol=1e-4)
+    worker.flow.float()
+    answer = worker.sample({"num": 3, "temperature": 0.7, "out": out})
+    assert np.load(out)["x"].shape == (3, 8, 4, 3) and answer["finite_share"] == 1.0
+    with pytest.raises(ValueError, match=r"Expected numbers with fractions, images with their noise, received torch\.uint8"):
+        worker.log_prob({"file": file})
+    with pytest.raises(ValueError, match="Expected a height and a width that 3 squeezes divide, received 8 and 4"):
+        worker.make(request | {"levels": 3})
