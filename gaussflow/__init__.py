@@ -1,7 +1,7 @@
 """Normalizing flows in Keras 3: Gaussianization, mixture-CDF couplings, exact tails.
 
 Written by hand; every other module of this package is exported from a notebook in `nbs/`.
-`gaussflow.plot` and `gaussflow.data` are imported on first use, so that `import gaussflow` costs no more than Keras.
+`gaussflow.plot`, `gaussflow.data` and `gaussflow.images` are imported on first use, so that `import gaussflow` costs no more than Keras.
 """
 
 __version__ = "0.1.0"
@@ -19,12 +19,14 @@ from gaussflow.conditioner import (
     make_residual_conditioner,
     make_shared_mlp_conditioner,
 )
+from gaussflow.convolution import ConvConditioner, ResidualConvConditioner
 from gaussflow.coupling import (
     AdditiveCoupling,
     AffineCoupling,
     Coupling,
     MixtureCDFCoupling,
     alternating_mask,
+    checkerboard_mask,
     default_half_mask,
     random_mask,
 )
@@ -44,7 +46,7 @@ from gaussflow.evaluation import (
     shape_negentropy,
     total_correlation_by_layers,
 )
-from gaussflow.families import Scale, make_nice, make_real_nvp
+from gaussflow.families import Scale, make_glow, make_nice, make_real_nvp
 from gaussflow.flow import (
     GaussianizationFlow,
     NormalizingFlow,
@@ -52,6 +54,16 @@ from gaussflow.flow import (
     make_coupling_flow,
     make_gaussianization_flow,
     restart,
+)
+from gaussflow.image import (
+    ActNorm,
+    Flatten,
+    InvertibleConv1x1,
+    Logit,
+    MultiScale,
+    Squeeze,
+    UniformDequantization,
+    VariationalDequantization,
 )
 from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
 from gaussflow.rotation import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
@@ -70,9 +82,10 @@ from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_
 from gaussflow.spline import RationalQuadraticSpline, SplineCoupling
 from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
-LAZY_MODULES = ("data", "plot")
+LAZY_MODULES = ("data", "images", "plot")
 
 __all__ = [
+    "ActNorm",
     "Additive",
     "AdditiveCoupling",
     "Affine",
@@ -82,15 +95,19 @@ __all__ = [
     "Bijector",
     "BlockReport",
     "Chain",
+    "ConvConditioner",
     "Coupling",
     "DiagonalNormal",
     "FixedOrtho",
+    "Flatten",
     "FlowReport",
     "GaussianizationFlow",
     "Householder",
     "Inverse",
+    "InvertibleConv1x1",
     "LinearLU",
     "LogScaleClamp",
+    "Logit",
     "MLPConditioner",
     "Marginal",
     "MaskedMLPConditioner",
@@ -98,24 +115,30 @@ __all__ = [
     "MixtureCDFCoupling",
     "MixtureCDFGaussianization",
     "MixtureOfGaussians",
+    "MultiScale",
     "NormalizingFlow",
     "Permute",
     "RationalQuadraticSpline",
     "ResidualConditioner",
+    "ResidualConvConditioner",
     "ScalarBijection",
     "ScalarLayer",
     "Scale",
     "SharedMLPConditioner",
     "SplineCoupling",
+    "Squeeze",
     "StandardLogistic",
     "StandardNormal",
     "StudentT",
+    "UniformDequantization",
+    "VariationalDequantization",
     "alternating_mask",
     "apply_reflectors",
     "base_nll_loss",
     "bits_per_dimension",
     "check_bijector",
     "check_scalar",
+    "checkerboard_mask",
     "coverage",
     "data",
     "default_half_mask",
@@ -124,10 +147,12 @@ __all__ = [
     "gaussianity_by_layer",
     "held_out_nll",
     "householder_decompose",
+    "images",
     "initialize_flow_from_ig",
     "iterative_gaussianization",
     "make_coupling_flow",
     "make_gaussianization_flow",
+    "make_glow",
     "make_iaf",
     "make_maf",
     "make_mlp_conditioner",

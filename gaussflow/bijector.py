@@ -92,6 +92,8 @@ class FlowLayer(keras.layers.Layer):
 class Bijector(FlowLayer):
     "An invertible layer with a tractable Jacobian determinant; forward is data to latent."
 
+    whole_numbers = False  # whether events are whole numbers, to which the layer adds noise
+
     def build(self, input_shape) -> None:
         "Remember the event shape. **Shapes** `input_shape`: `(batch, *event)`."
         self.event_shape = tuple(input_shape[1:])
@@ -132,6 +134,18 @@ class Bijector(FlowLayer):
     def adapt(self, x, context=None) -> None:
         "Set a data-dependent start, eagerly and before training; here: build only."
         self.prepare(x, context)
+
+    def adapt_waiting(self, x, context=None) -> None:
+        "As `adapt`; in a layer of layers, only those that await data."
+        self.adapt(x, context)
+
+    @property
+    def awaits_data(self) -> bool:
+        "Whether `adapt` has still to be called before training."
+        return False
+
+    def check_data(self, x: np.ndarray) -> None:
+        "**Raises** `ValueError` for events outside the layer's domain; here: for none."
 
     def compute_output_shape(self, input_shape):
         "The latent shape for a data shape: the same, unless a subclass says otherwise."
@@ -206,10 +220,13 @@ def inverse_through(bijectors: Sequence[Bijector], z, context=None, training=Non
     return z, total
 
 
-def adapt_in_turn(bijectors: Sequence[Bijector], x, context=None) -> None:
-    "Let each bijector adapt to the data as it arrives there."
+def adapt_in_turn(bijectors: Sequence[Bijector], x, context=None, waiting_only=False) -> None:
+    "Let each bijector, or each that awaits data, adapt to the data as it arrives there."
     for bijector in bijectors:
-        bijector.adapt(x, context=context)
+        if not waiting_only:
+            bijector.adapt(x, context=context)
+        elif bijector.awaits_data:
+            bijector.adapt_waiting(x, context=context)
         x, _ = bijector.forward_and_log_det(x, context=context, training=False)
 
 # %% ../nbs/01_bijector.ipynb #chain
@@ -253,6 +270,20 @@ class Chain(Bijector):
 
     def adapt(self, x, context=None):
         adapt_in_turn(self.bijectors, self.prepare(x, context), context)
+
+    def adapt_waiting(self, x, context=None):
+        adapt_in_turn(self.bijectors, self.prepare(x, context), context, waiting_only=True)
+
+    @property
+    def awaits_data(self):
+        return any(bijector.awaits_data for bijector in self.bijectors)
+
+    @property
+    def whole_numbers(self):
+        return self.bijectors[0].whole_numbers
+
+    def check_data(self, x):
+        self.bijectors[0].check_data(x)
 
 # %% ../nbs/01_bijector.ipynb #inverse
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['resolve_jit_compile', 'must_stay_differentiable', 'compile_method', 'chunk_rows', 'ChunkedRunner', 'apply_rows',
-           'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'as_array', 'check_finite', 'split_context',
-           'check_events', 'dummy_target', 'FlowTraining', 'settle_overflow', 'FlowQueries', 'FlowInputs',
-           'repeat_context', 'NormalizingFlow', 'GaussianizationFlow', 'check_blocks', 'check_start_data',
-           'mlp_coupling', 'flow_on_base', 'make_coupling_flow', 'make_gaussianization_flow', 'restart']
+           'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'as_array', 'check_finite', 'check_images',
+           'split_context', 'check_events', 'dummy_target', 'start_rows', 'FlowCompilation', 'FlowTraining',
+           'settle_overflow', 'FlowQueries', 'FlowInputs', 'repeat_context', 'NormalizingFlow', 'GaussianizationFlow',
+           'check_blocks', 'check_start_data', 'coupling_by', 'mlp_coupling', 'flow_on_base', 'make_coupling_flow',
+           'make_gaussianization_flow', 'restart']
 
 # %% ../nbs/07_flow.ipynb #imports
 import math
@@ -238,6 +239,18 @@ def check_finite(
     raise ValueError(f"Expected finite training data, received {values[(row, *column)]} in {name} at {place}")
 
 
+def check_images(
+    x,  # Training data: an array, or a dictionary of arrays
+) -> None:
+    "**Raises** `ValueError` for images that are all whole numbers, whose continuous density has no bound."
+    values = as_array(split_context(x)[0])
+    if values is not None and values.ndim >= 4 and values.size and np.all(values == np.round(values)):
+        raise ValueError(
+            "Expected images with noise added, received whole numbers only, whose continuous density has no bound: "
+            "begin the flow with UniformDequantization, or pass num_values to make_glow and its kin"
+        )
+
+# %% ../nbs/07_flow.ipynb #split-context
 def split_context(inputs):
     "The events and the context of `x` or `{'x': x, 'context': c}`. **Raises** `ValueError` for other keys."
     if not isinstance(inputs, dict):
@@ -259,9 +272,29 @@ def dummy_target(x):
     events = as_array(split_context(x)[0])
     return None if events is None else np.zeros((len(events), 1), "float32")
 
-# %% ../nbs/07_flow.ipynb #flow-training
-class FlowTraining(keras.Model):
-    "How a flow is compiled, trained, evaluated and saved."
+# %% ../nbs/07_flow.ipynb #start-rows
+def start_rows(
+    x,  # What `fit` is given: arrays, a dictionary of them, a data set
+    num_rows: int = 1024,  # At most
+):
+    "Rows for a data-dependent start, as arrays. **Raises** `ValueError` for a generator."
+    if isinstance(x, dict):
+        return {key: start_rows(value, num_rows) for key, value in x.items()}
+    values = as_array(x)
+    if values is not None:
+        kept = min(len(values), num_rows)
+        return values[np.arange(kept) * len(values) // max(kept, 1)]
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+    elif iter(x) is x:
+        raise ValueError("Expected flow.adapt(x) before fit on a generator, which can be read only once: some layers await data")
+    else:
+        batch = next(iter(x))
+    return start_rows(batch[0] if isinstance(batch, (tuple, list)) else batch, num_rows)
+
+# %% ../nbs/07_flow.ipynb #flow-compilation
+class FlowCompilation(keras.Model):
+    "How a flow is compiled, and how that is saved."
 
     def compile(self, optimizer="adam", loss=None, jit_compile="auto", **kwargs):
         "As `keras.Model.compile`. **Raises** `ValueError` for a loss other than `None` or `base_nll_loss`."
@@ -286,22 +319,38 @@ class FlowTraining(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
+# %% ../nbs/07_flow.ipynb #flow-training
+class FlowTraining(FlowCompilation):
+    "How a flow is trained and evaluated."
+
     def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
         "As `keras.Model.fit`; `y` is not needed. **Raises** `ValueError` for data that are not finite, with row and column."
         x = as_array(x) if isinstance(x, list) else x
         validation = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data,)
-        check_finite(x)
-        check_finite(validation[0], "validation_data")
+        self.check_data(x)
+        self.check_data(validation[0], "validation_data")
         if len(validation) == 3 and validation[1] is None:
             validation_data = (validation[0], dummy_target(validation[0]), validation[2])
         y = dummy_target(x) if y is None and sample_weight is not None else y
         self.ensure_built(x)
+        if any(bijector.awaits_data for bijector in self.bijectors):
+            self.adapt(start_rows(x), waiting_only=True)
         kwargs = {"batch_size": batch_size, "epochs": epochs, **kwargs}
         return super().fit(x, y, sample_weight=sample_weight, validation_data=validation_data, **kwargs)
+
+    def check_data(self, x, name="x"):
+        "**Raises** `ValueError` for training data that are not finite, or outside the domain of the first layer."
+        check_finite(x, name)
+        if not self.bijectors[0].whole_numbers:
+            check_images(x)
+        values = as_array(split_context(x)[0])
+        if values is not None and tuple(values.shape[1:]) == self.event_shape:
+            self.bijectors[0].check_data(values)
 
     def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
         "As `keras.Model.evaluate`: the mean negative log-likelihood in nats, `sum(w * nll) / n` with weights."
         x = as_array(x) if isinstance(x, list) else x
+        self.check_data(x)
         y = dummy_target(x) if y is None and sample_weight is not None else y
         self.ensure_built(x)
         return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
@@ -419,6 +468,8 @@ class FlowInputs(FlowQueries):
             return method(*arrays)
         jit_compile = resolve_jit_compile(getattr(self, "requested_jit_compile", "auto"))
         arrays = [ops.convert_to_numpy(a) for a in arrays]
+        if name == "log_prob":
+            self.bijectors[0].check_data(arrays[0])
         results = self.run(name, method, arrays, chunk_rows(math.prod(self.event_shape)), jit_compile)
         results = tuple(ops.convert_to_tensor(r) for r in results)
         return results if len(results) > 1 else results[0]
@@ -436,12 +487,15 @@ class FlowInputs(FlowQueries):
         if not self.built:
             self.ensure_built(np.zeros((1, *self.event_shape), "float32"), context)
 
-    def adapt(self, x, context=None) -> None:
-        "Let each bijector set its data-dependent start, in order, on propagated data. **Raises** `ValueError` for NaN or infinity."
+    def adapt(self, x, context=None, waiting_only=False) -> None:
+        """Let each bijector, or each that awaits data, set its data-dependent start, in order, on propagated data.
+
+        **Raises** `ValueError` for NaN or infinity, and for data outside the domain of the first layer.
+        """
         x, context = split_context(x) if isinstance(x, dict) else (x, context)
-        check_finite(x)
+        self.check_data(x)
         self.ensure_built(x, context)
-        adapt_in_turn(self.bijectors, self.as_tensor(x), context)
+        adapt_in_turn(self.bijectors, self.as_tensor(x), context, waiting_only)
 
 
 def repeat_context(context, num_samples):
@@ -560,6 +614,14 @@ def check_start_data(x, input_dim: int):
     return x
 
 
+def coupling_by(scalar: ScalarBijection, mask: np.ndarray, network: keras.layers.Layer) -> Coupling:
+    "A coupling by any law; the mixture's is a `MixtureCDFCoupling`."
+    if isinstance(scalar, MixtureCDF):
+        names = ("num_components", "log_scale_clamp", "background", "identity", "family")
+        return MixtureCDFCoupling(mask, network, **{name: getattr(scalar, name) for name in names})
+    return Coupling(mask, network, scalar)
+
+
 def mlp_coupling(mask: np.ndarray, scalar: ScalarBijection, hidden: Sequence[int], activation: str, shared: bool = False) -> Coupling:
     "A coupling with a plain network, or with one whose parameters all moved numbers share."
     sizes, d_b = list(scalar.param_sizes.values()), int((~mask).sum())
@@ -567,10 +629,7 @@ def mlp_coupling(mask: np.ndarray, scalar: ScalarBijection, hidden: Sequence[int
         network = SharedMLPConditioner(sizes, d_b, hidden, activation)
     else:
         network = MLPConditioner(packed_width(scalar, d_b), hidden, activation)
-    if isinstance(scalar, MixtureCDF):
-        names = ("num_components", "log_scale_clamp", "background", "identity", "family")
-        return MixtureCDFCoupling(mask, network, **{name: getattr(scalar, name) for name in names})
-    return Coupling(mask, network, scalar)
+    return coupling_by(scalar, mask, network)
 
 
 def flow_on_base(bijectors: Sequence[Bijector], input_dim: int, base: BaseDistribution | None) -> NormalizingFlow:
@@ -597,8 +656,8 @@ def make_coupling_flow(
     **Raises** `ValueError` for `input_dim < 2`, fewer than one block or component, and a mask of another length.
     """
     mask = default_half_mask(input_dim) if mask is None else check_mask(mask)
-    if len(mask) != input_dim:
-        raise ValueError(f"Expected mask of length {input_dim} (input_dim), received mask.shape=({len(mask)},)")
+    if mask.shape != (input_dim,):
+        raise ValueError(f"Expected mask of length {input_dim} (input_dim), received mask.shape={mask.shape}")
     check_blocks(num_blocks)
     law, bijectors = MixtureCDF(num_components, identity=identity) if scalar is None else check_law(scalar), []
     for _ in range(num_blocks):

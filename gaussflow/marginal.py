@@ -47,8 +47,10 @@ class ScalarLayer(Bijector):
         if self.conditioner is not None:
             shape = build_conditioner(self.conditioner, seen, self.context_shape)
             check_conditioner_width(shape[-1], self.scalar, num_moved)
-            if len(shape) != (2 if seen is None else len(seen) + 1):
-                raise ValueError(f"Expected a conditioner with an output for each event, received output shape {shape}")
+            if shape[1:-1] != tuple(seen or ())[:-1]:
+                raise ValueError(
+                    f"Expected a conditioner with outputs of shape {(None, *(seen or ())[:-1], shape[-1])}, received output shape {shape}"
+                )
         for name, start in self.scalar.identity_params().items():
             # An initializer, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
             first = lambda shape, dtype=None, start=start: ops.convert_to_tensor(np.broadcast_to(start, shape), dtype)

@@ -146,9 +146,9 @@ def set_rotation(
 
 # %% ../nbs/09_warmstart.ipynb #head-candidates
 def moved_dimensions(layer: ScalarLayer) -> np.ndarray:
-    "Which dimensions of the last axis the layer moves."
-    mask = getattr(layer, "mask", None)
-    return np.arange(layer.event_shape[-1]) if mask is None else np.flatnonzero(~np.asarray(mask))
+    "Which dimensions of the last axis the layer moves; all of them where it parts positions."
+    mask = np.asarray(getattr(layer, "mask", False))
+    return np.flatnonzero(~mask) if mask.ndim == 1 else np.arange(layer.event_shape[-1])
 
 
 def head_candidates(layer: ScalarLayer) -> list[list]:
@@ -198,9 +198,13 @@ def fit_layer(
     **options,  # For `fit_mixture`
 ) -> bool:
     "Set a layer's table or base from data, one fit per dimension. **Returns** whether its scalar bijection can be fitted."
-    columns = np.reshape(x, (-1, x.shape[-1]))
+    moved = np.broadcast_to(~np.asarray(getattr(layer, "mask", False)), x.shape[1:])
+    moved = moved | ~moved.any(axis=tuple(range(moved.ndim - 1)))  # a dimension that no position moves has a table row, too
     shared = average_shared and isinstance(layer.conditioner, SharedMLPConditioner)
-    fits = [fit_scalar(layer.scalar, columns[:, i], (random_state, block, int(i)), **options) for i in moved_dimensions(layer)]
+    fits = [
+        fit_scalar(layer.scalar, x[..., i][:, moved[..., i]].ravel(), (random_state, block, int(i)), **options)
+        for i in moved_dimensions(layer)
+    ]
     if fits[0] is None:
         return False
     for name in layer.scalar.param_sizes:

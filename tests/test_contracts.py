@@ -74,13 +74,24 @@ BIJECTORS = {
     "autoregressive, inverse": lambda: gf.Inverse(autoregressive(gf.Affine())),
     "chain": lambda: gf.Chain([gf.Householder(2, seed=6), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,))), gf.Permute([1, 2, 0])]),
     "inverse": lambda: gf.Inverse(gf.Chain([gf.LinearLU(seed=7), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,)))])),
+    "normalisation": gf.ActNorm,
+    "flatten": gf.Flatten,
+    "mixed channels": lambda: gf.InvertibleConv1x1(seed=8),
 }
+
+IMAGE_BIJECTORS = {
+    "squeeze": gf.Squeeze,
+    "multi-scale": lambda: gf.MultiScale([gf.Chain([gf.Squeeze(), gf.ActNorm()]), gf.InvertibleConv1x1(seed=9)]),
+    "logit": gf.Logit,
+}
+WITH_NOISE = {gf.UniformDequantization, gf.VariationalDequantization}  # bijections in one direction: `test_images.py` holds them to theirs
 
 ONCE_EACH = {
     *("additive", "affine", "mixture, background", "marginal affine", "gaussianization, background", "householder", "fixed, Haar"),
     *("permute", "linear, rotation", "additive coupling", "affine coupling", "mixture coupling", "coupling, no build", "chain", "inverse"),
     *("mixture, logistic", "spline", "spline coupling"),
     *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
+    *("normalisation", "flatten", "mixed channels"),
 }
 
 
@@ -104,6 +115,13 @@ def test_scalar(name):
 @pytest.mark.parametrize("name", marked(BIJECTORS))
 def test_bijector(name):
     gf.check_bijector(built(BIJECTORS[name]), X, atol=2e-4)
+
+
+@contract
+@pytest.mark.parametrize("name", IMAGE_BIJECTORS)
+def test_image_bijector(name):
+    x = np.random.default_rng(1).uniform(size=(10, 4, 4, 1)).astype("float32")
+    gf.check_bijector(built(IMAGE_BIJECTORS[name], (4, 4, 1)), x, atol=2e-4)
 
 
 @contract
@@ -142,11 +160,13 @@ def test_nothing_public_is_left_out():
     classes = [c for c in public if inspect.isclass(c) and issubclass(c, (gf.Bijector, gf.ScalarBijection))]
     covered = (
         {type(s) for s in SCALARS.values()}
-        | {type(make()) for make in BIJECTORS.values()}
+        | {type(make()) for make in (BIJECTORS | IMAGE_BIJECTORS).values()}
+        | WITH_NOISE
         | {gf.Bijector, gf.ScalarBijection, gf.ScalarLayer}
     )
     assert {c.__name__ for c in classes} == {c.__name__ for c in covered}
     once = {type(SCALARS[name]) for name in ONCE_EACH & set(SCALARS)} | {type(BIJECTORS[name]()) for name in ONCE_EACH & set(BIJECTORS)}
+    once |= {type(make()) for make in IMAGE_BIJECTORS.values()} | WITH_NOISE
     assert covered - once == {gf.Bijector, gf.ScalarBijection, gf.ScalarLayer}, "on JAX"
 
 
@@ -184,9 +204,9 @@ def test_flow(tmp_path):
         ([0.5, 1.0, 0.0], "Expected a mask of booleans, received"),
         ([float("nan"), 1.0, 0.0], "Expected a mask of booleans, received"),
         (["True", "False", "True"], "Expected a mask of booleans, received"),
-        ([], r"Expected a mask with one axis, received mask.shape=\(0,\)"),
-        (None, r"Expected a mask with one axis, received mask.shape=\(\)"),
-        ([[True, False, True]], r"Expected a mask with one axis, received mask.shape=\(1, 3\)"),
+        ([], r"Expected a mask with at least one axis and entry, received mask.shape=\(0,\)"),
+        (None, r"Expected a mask with at least one axis and entry, received mask.shape=\(\)"),
+        ([[True, False, True]], r"Expected a mask that broadcasts to the event \(3,\), received mask.shape=\(1, 3\)"),
         ([True, False], r"Expected mask of length 3 \(the event size\), received mask.shape=\(2,\)"),
     ],
 )

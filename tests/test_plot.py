@@ -85,3 +85,49 @@ def test_small_pictures_keep_the_colour_of_a_few_letters():
     expected = np.array([int(plot.COLORS["latent"][i : i + 2], 16) for i in (1, 3, 5)])
     assert np.abs(found - expected).max(axis=1).min() <= 20
     plt.close("all")
+
+
+def test_a_grid_of_images_shows_every_image_and_says_what_it_cut():
+    "Each image stands in its place, in grey or in colour; numbers that are none are red; the last row may end early."
+    rng = np.random.default_rng(3)
+    for channels, columns, gap in ((1, 3, 1), (3, 4, 2), (1, 7, 0)):
+        images = rng.integers(256, size=(7, 4, 5, channels), dtype="uint8")
+        ax = plot.image_grid(images, columns=columns, gap=gap, value_range=(0, 255), row_labels=range(-(-7 // columns)))
+        picture = ax.images[0].get_array()
+        for i, image in enumerate(images):
+            top, left = i // columns * (4 + gap), i % columns * (5 + gap)
+            np.testing.assert_allclose(picture[top : top + 4, left : left + 5], np.broadcast_to(image / 255, (4, 5, 3)), atol=1e-7)
+        assert ax.get_xlabel() == "" and [t.get_text() for t in ax.get_yticklabels()] == [str(i) for i in range(-(-7 // columns))]
+        np.testing.assert_allclose(ax.get_yticks(), 1.5 + (4 + gap) * np.arange(-(-7 // columns)))
+        blank = picture[-4:, -5 * (-(-7 // columns) * columns > 7) :] if columns != 7 else np.ones(1)
+        np.testing.assert_array_equal(blank, 1.0)
+        plt.close("all")
+    broken = np.full((1, 2, 2, 1), 0.5)
+    broken[0, 0, 0], broken[0, 1, 1] = np.nan, -np.inf
+    ax = plot.image_grid(broken, ax=plot.new_axes())
+    np.testing.assert_allclose(ax.images[0].get_array()[0, 0], [0xC2 / 255, 0x3B / 255, 0x4B / 255])
+    assert ax.get_xlabel() == "2 of 4 values outside 0 to 1" and ax.images[0].get_array()[1, 1].max() == 0.0
+    plt.close("all")
+
+
+@pytest.mark.parametrize("options", [{"rows": 0}, {"columns": -1}, {"rows": 2, "columns": 2}])
+def test_a_grid_of_images_leaves_none_out(options):
+    with pytest.raises(ValueError, match="Expected room for 5 images, received rows="):
+        plot.image_grid(np.zeros((5, 2, 2, 1)), **options)
+
+
+def test_grids_of_images_refuse_other_shapes_and_ranges():
+    for shape in ((3, 4, 4), (3, 4, 4, 2), (0, 4, 4, 1)):
+        with pytest.raises(ValueError, match=r"Expected images .*received shape"):
+            plot.image_mosaic(np.zeros(shape), 2)
+    with pytest.raises(ValueError, match=r"low < high, received \(1, 1\)"):
+        plot.image_grid(np.zeros((2, 2, 2, 1)), value_range=(1, 1))
+
+
+def test_layers_are_named_by_their_class():
+    assert plot.layer_names(gf.make_coupling_flow(2, 1)) == ["Householder", "MixtureCDFCoupling", "MixtureCDFCoupling"]
+
+
+def test_a_diagram_of_masks_with_several_axes_is_refused():
+    with pytest.raises(ValueError, match=r"Expected masks with one axis, received mask.shape=\(2, 2, 1\)"):
+        plot.coupling_diagram(gf.AffineCoupling(gf.checkerboard_mask((2, 2, 1)), gf.ConvConditioner(2)))

@@ -238,3 +238,17 @@ def test_growing_in_three_dimensions_and_files(tmp_path):
     np.testing.assert_array_equal(flow(X3), again(X3))
     flow.save(tmp_path / "grown.keras")
     np.testing.assert_array_equal(flow(X3), keras.saving.load_model(tmp_path / "grown.keras")(X3))
+
+
+def test_a_warm_start_of_a_checkerboard_sees_what_moves():
+    "Each channel's base is fitted to the moved positions of that channel alone; the kept ones, far away, do not show."
+    board = gf.checkerboard_mask((4, 4, 2))
+    rng = np.random.default_rng(0)
+    x = np.where(board, 50.0, rng.normal([1.0, -2.0], [0.5, 2.0], size=(400, 4, 4, 2))).astype("float32")
+    layer = gf.AffineCoupling(board, gf.ConvConditioner(4, ()))
+    layer.build((None, 4, 4, 2))
+    assert fit_layer(layer, x)
+    z = ops.convert_to_numpy(layer.forward_and_log_det(x)[0])
+    moved = z[:, ~board[..., 0]]
+    np.testing.assert_allclose(moved.mean(axis=(0, 1)), 0.0, atol=0.02)
+    np.testing.assert_allclose(moved.std(axis=(0, 1)), 1.0, atol=0.02)
