@@ -56,7 +56,7 @@ def test_stderr(book):
     assert "stderr is stored" in complaints(lint.check_stderr, book)[0]
 
 
-@pytest.mark.parametrize("text", ["1/40 [=====", "\x1b[1m40/40\x1b[0m", "━━━━━━━━ 0s", "50%\r100%"])
+@pytest.mark.parametrize("text", ["1/40 [=====", "\x1b[1m40/40\x1b[0m", "━━━━━━━━ 0s", "50%\r100%", "WARNING:tensorflow:5 out of the last"])
 def test_progress_bar(book, text):
     book.cells[3].outputs = [stream(text)]
     assert "a progress bar" in complaints(lint.check_residue, book)[0]
