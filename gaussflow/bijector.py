@@ -18,6 +18,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from .special import widest_float
+
 # %% ../nbs/01_bijector.ipynb #check-config
 def check_config(
     cls: type,  # The class about to be made
@@ -349,13 +351,14 @@ def gradient(
 def float64_twin(
     bijector: Bijector,  # A built bijector
 ) -> Bijector:
-    "A copy of `bijector`, conditioners included, that computes in float64 (float32 where the backend has no more)."
+    "A copy of `bijector`, conditioners included, that computes in float64, or in `widest_float()`."
 
     def widen(config):
         if isinstance(config, dict):
-            return {k: "float64" if k == "dtype" else widen(v) for k, v in config.items()}
+            return {k: wide if k == "dtype" else widen(v) for k, v in config.items()}
         return [widen(v) for v in config] if isinstance(config, list) else config
 
+    wide = widest_float()
     twin = keras.saving.deserialize_keras_object(widen(keras.saving.serialize_keras_object(bijector)))
     if not twin.built:
         twin.build((None, *bijector.event_shape))
@@ -406,7 +409,7 @@ def check_maps(
     z_back, _ = bijector.forward_and_log_det(x_latent, context=context)
     np.testing.assert_allclose(to_numpy(z_back), latent, atol=atol, err_msg="z -> x -> z")
     twin = float64_twin(bijector)
-    wide = keras.backend.standardize_dtype(ops.convert_to_tensor(np.zeros(1), dtype="float64").dtype)
+    wide = widest_float()
     step, tolerance = (1e-5, 1e-5) if wide == "float64" else (1e-2, 2e-2)
     for i in range(min(len(x), 3)):
         row = None if context is None else ops.repeat(ops.convert_to_tensor(context)[i : i + 1], 2 * x[i].size, axis=0)

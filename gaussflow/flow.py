@@ -461,10 +461,11 @@ class FlowInputs(FlowQueries):
 
     def on_rows(self, name, method, arrays):
         "Run plainly where a gradient may be wanted, otherwise compiled and in chunks."
+        plainly = must_stay_differentiable(self, *arrays)
         events, context = (None if a is None else self.as_tensor(a) for a in arrays)
         self.check_context(events, context)
         arrays = [events] if context is None else [events, context]
-        if must_stay_differentiable(self, *arrays):
+        if plainly:
             return method(*arrays)
         jit_compile = resolve_jit_compile(getattr(self, "requested_jit_compile", "auto"))
         arrays = [ops.convert_to_numpy(a) for a in arrays]

@@ -70,7 +70,7 @@ class Dequantization(Bijector):
             return keras.random.uniform(ops.shape(x), dtype=self.compute_dtype, seed=self.generator)
         axes = tuple(range(1, len(x.shape)))
         number = ops.mod(ops.sum(ops.mod(ops.cast(x, "int32") * self.marks, 8191), axis=axes, keepdims=True), 8191)
-        turned = self.still + ops.cast(ops.mod(number * self.marks, 8191), self.compute_dtype) / 8191
+        turned = ops.cast(ops.mod(number * self.marks, 8191), self.compute_dtype) / 8191 + self.still
         return turned - ops.floor(turned)
 
     def noise(self, x, context, training):

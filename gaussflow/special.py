@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOG_SQRT_2PI', 'LOG_2', 'EXCESS_32', 'EXCESS_64', 'QUANTILE_START', 'as_float', 'norm_log_pdf', 'is_double',
            'polynomial', 'norm_mean_excess', 'norm_hazard', 'norm_log_cdf', 'norm_cdf', 'norm_tail_quantile',
-           'halley_step', 'norm_icdf_from_log', 'norm_icdf']
+           'halley_step', 'norm_icdf_from_log', 'norm_icdf', 'widest_float']
 
 # %% ../nbs/00_special.ipynb #imports
 import math
@@ -165,3 +165,9 @@ def norm_icdf(
     y = norm_tail_quantile(ops.log(ops.where(lower, safe, 1.0 - safe)))
     edge = ops.where(p == 0, -math.inf, ops.where(p == 1, math.inf, math.nan))
     return ops.where(inside, ops.where(lower, -y, y), ops.cast(edge, y.dtype))
+
+# %% ../nbs/00_special.ipynb #widest-float
+def widest_float() -> str:
+    "`float64` where products and maxima of such tensors stay so, `float32` elsewhere."
+    one = ops.ones((1, 1), dtype="float64")
+    return backend.standardize_dtype(ops.maximum(ops.matmul(one, one), 0.0).dtype)

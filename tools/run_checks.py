@@ -1,6 +1,7 @@
 "Run every check, one stage after another, and end with how many passed and failed."
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
     python, tool = [sys.executable], lambda name, *args: [str(BIN / name), *args]
     pytest = [*python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
     flags = ["--flags", "slow"] if slow else []
-    jax = {"KERAS_BACKEND": "jax"}
+    jax, contracts = {"KERAS_BACKEND": "jax"}, [*pytest, "-m", "contract and not slow"]
     found = {
         "ruff format": (tool("ruff", "format", "--check", "--quiet", "."), {}),
         "ruff check": (tool("ruff", "check", "--quiet", "."), {}),
@@ -29,12 +30,14 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
             [*pytest, *([] if slow else ["-m", "not slow"])],
             {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
         ),
-        "pytest, contracts on JAX": ([*pytest, "-m", "contract and not slow"], jax),
-        "nbdev_test": ([*python, "tools/notebook_tests.py", *flags], {}),
+        "pytest, contracts on JAX": (contracts, jax),
         "nbdev_test 00-03 on JAX": ([*python, "tools/notebook_tests.py", "--names", "0[0-3]_", *flags], jax),
-        "stored outputs": ([*python, "tools/compare_outputs.py"], {}),
+        "stored outputs": ([*python, "tools/compare_outputs.py"], {}),  # runs every cell with its assertions, too
     }
+    if importlib.util.find_spec("torch"):  # not among the requirements
+        found["pytest, contracts on PyTorch"] = (contracts, {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"})
     if slow:
+        found["nbdev_test"] = ([*python, "tools/notebook_tests.py", *flags], {})
         found["stored outputs, slow cells"] = ([*python, "tools/compare_outputs.py", "--slow", "0", "1"], {})
         found["tutorials"] = ([*python, "tools/reproduce.py", "--compare"], {})
         del found["stored outputs"]
