@@ -56,7 +56,6 @@ from gaussflow.flow import (
     restart,
 )
 from gaussflow.image import (
-    ActNorm,
     Flatten,
     InvertibleConv1x1,
     Logit,
@@ -80,6 +79,8 @@ from gaussflow.scalar import (
 )
 from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
 from gaussflow.spline import RationalQuadraticSpline, SplineCoupling
+from gaussflow.standardize import ActNorm, Standardize
+from gaussflow.table import inspect_table
 from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
 LAZY_MODULES = ("data", "images", "plot")
@@ -129,6 +130,7 @@ __all__ = [
     "Squeeze",
     "StandardLogistic",
     "StandardNormal",
+    "Standardize",
     "StudentT",
     "UniformDequantization",
     "VariationalDequantization",
@@ -149,6 +151,7 @@ __all__ = [
     "householder_decompose",
     "images",
     "initialize_flow_from_ig",
+    "inspect_table",
     "iterative_gaussianization",
     "make_coupling_flow",
     "make_gaussianization_flow",

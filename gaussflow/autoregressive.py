@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_order', 'spread_degrees', 'degree_masks', 'MaskedMLPConditioner', 'check_autoregressive', 'fixed_loop',
-           'Autoregressive', 'check_vector', 'autoregressive_layers', 'with_reversals', 'make_maf', 'make_iaf']
+           'Autoregressive', 'autoregressive_layers', 'with_reversals', 'make_maf', 'make_iaf']
 
 # %% ../nbs/15_autoregressive.ipynb #imports
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,8 @@ from keras import ops
 from .base import BaseDistribution
 from .bijector import Bijector, Inverse, check_conditioner, conditioner_inputs, scatter_weights
 from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
-from .flow import NormalizingFlow, must_stay_differentiable
+from .events import check_vector
+from .flow import NormalizingFlow, flow_of, must_stay_differentiable
 from .marginal import ScalarLayer
 from .rotation import Permute
 from .scalar import Affine, ScalarBijection, check_law, unpack
@@ -208,18 +209,6 @@ class Autoregressive(ScalarLayer):
         return fixed_loop(step, (ops.zeros_like(z), ops.zeros_like(z[:, 0])), z.shape[-1])
 
 # %% ../nbs/15_autoregressive.ipynb #check-vector
-def check_vector(
-    event_shape: int | Sequence[int],  # Size of the vectors, or a tuple that holds it
-) -> int:
-    "Return the size of the vectors. **Raises** `ValueError` for events with more axes, and sizes below 1."
-    sizes = np.asarray(event_shape)
-    if sizes.dtype.kind not in "iu" or sizes.ndim > 1 or sizes.size != 1 or sizes.min() < 1:
-        raise ValueError(
-            f"Expected event_shape as an integer or one axis (vectors of 1 number or more), received event_shape={event_shape!r}"
-        )
-    return int(sizes.item())
-
-
 def autoregressive_layers(
     d: int,  # Size of the vectors
     num_blocks: int,  # How many layers
@@ -250,6 +239,7 @@ def make_maf(
     activation: str | Callable | None = "relu",  # Of each network
     scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
     base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """A masked autoregressive flow: fast densities, samples in `d` passes per layer.
 
@@ -258,7 +248,8 @@ def make_maf(
     **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3
     """
     d = check_vector(event_shape)
-    return NormalizingFlow(with_reversals(autoregressive_layers(d, num_blocks, hidden, activation, scalar), d), d, base)
+    layers = autoregressive_layers(d, num_blocks, hidden, activation, scalar)
+    return flow_of(with_reversals(layers, d), d, base, standardize)
 
 
 def make_iaf(
@@ -268,6 +259,7 @@ def make_iaf(
     activation: str | Callable | None = "relu",  # Of each network
     scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
     base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """An inverse autoregressive flow: fast samples, densities of given events in `d` passes per layer.
 
@@ -277,4 +269,4 @@ def make_iaf(
     """
     d = check_vector(event_shape)
     layers = [Inverse(layer) for layer in autoregressive_layers(d, num_blocks, hidden, activation, scalar)]
-    return NormalizingFlow(with_reversals(layers, d), d, base)
+    return flow_of(with_reversals(layers, d), d, base, standardize)

@@ -141,6 +141,10 @@ class DiagonalNormal(BaseDistribution):
         self.conditioner = None if conditioner is None else check_conditioner(conditioner)
         self.log_scale_clamp = check_clamp(log_scale_clamp)
 
+    @property
+    def uses_context(self):
+        return self.conditioner is not None
+
     def get_config(self):
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("conditioner", "log_scale_clamp")}
         return {**super().get_config(), **parts}

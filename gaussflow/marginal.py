@@ -13,7 +13,9 @@ import numpy as np
 from keras import ops
 
 from .bijector import Bijector, build_conditioner, check_conditioner, restore
-from .scalar import FAMILIES, MixtureCDF, ScalarBijection, check_conditioner_width, check_law, unpack
+from .conditioner import MLPConditioner
+from .events import check_count
+from .scalar import FAMILIES, MixtureCDF, ScalarBijection, check_conditioner_width, check_law, packed_width, unpack
 
 # %% ../nbs/03_marginal.ipynb #sum-event
 def sum_event(values):
@@ -32,6 +34,11 @@ class ScalarLayer(Bijector):
     def __init__(self, scalar: ScalarBijection, conditioner: keras.layers.Layer | None = None, **kwargs):
         super().__init__(**kwargs)
         self.scalar, self.conditioner = check_law(scalar), None if conditioner is None else check_conditioner(conditioner)
+
+    @property
+    def uses_context(self):
+        "A network takes a context where there is one."
+        return self.conditioner is not None
 
     def get_config(self):
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("scalar", "conditioner")}
@@ -139,13 +146,28 @@ class MixtureCDFGaussianization(Marginal):
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
         family: str = "gaussian",  # Kind of component, or `"logistic"`
         conditioner: keras.layers.Layer | None = None,  # Maps a context to `3 * d * num_components` floats
+        context_hidden: Sequence[int] | None = None,  # Hidden widths of a network that is made at build, if a context comes along
         **kwargs,
     ):
         super().__init__(MixtureCDF(num_components, family, background=background, identity=identity), conditioner, **kwargs)
+        hidden = context_hidden if np.ndim(context_hidden) else (context_hidden,)
+        self.context_hidden = None if context_hidden is None else tuple(check_count("context_hidden", width) for width in hidden)
+
+    @property
+    def uses_context(self):
+        return super().uses_context or self.context_hidden is not None
+
+    def build(self, input_shape):
+        if self.conditioner is None and self.context_hidden is not None and self.context_shape is not None:
+            width = packed_width(self.scalar, input_shape[-1])
+            self.conditioner = MLPConditioner(width, self.context_hidden)
+        super().build(input_shape)
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "scalar"}
-        return {**config, **{name: getattr(self.scalar, name) for name in ("num_components", "background", "identity", "family")}}
+        names = ("num_components", "background", "identity", "family")
+        hidden = self.context_hidden and list(self.context_hidden)
+        return {**config, **{name: getattr(self.scalar, name) for name in names}, "context_hidden": hidden}
 
     def adapt_means_from_quantiles(self, x) -> None:
         "Start from the quantiles of `x`. **Raises** `ValueError` unless `x` has shape (n, d)."

@@ -17,7 +17,8 @@ from keras import ops
 
 from .bijector import Bijector, Chain
 from .conditioner import SharedMLPConditioner
-from .flow import GaussianizationFlow, NormalizingFlow, apply_rows, as_array, check_finite, split_context
+from .flow import GaussianizationFlow, NormalizingFlow, apply_rows
+from .events import read_array as as_array, check_finite, split_context
 from .marginal import MixtureCDFGaussianization, ScalarLayer
 from .rotation import FixedOrtho, Householder, haar_orthogonal, householder_decompose, principal_axes
 from .scalar import FAMILIES, Additive, Affine, MixtureCDF, ScalarBijection, packed_width
