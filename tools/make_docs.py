@@ -6,6 +6,7 @@ then Quarto makes pages of the processed copies. `nbdev_docs` does the same and 
 
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,22 +58,33 @@ def check(paths: list[Path]) -> list[str]:
         return [message for message in pool.map(complaint, paths) if message]
 
 
+def link_relatively(site: Path, address: str) -> None:
+    "Let the links that nbdev makes from names in backticks work at any address, or none: they name the public one."
+    own = re.compile(rf'href="{re.escape(address)}/([\w/.-]+\.html)')
+    for page in site.rglob("*.html"):
+        up = "../" * (len(page.relative_to(site).parts) - 1)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(own.sub(rf'href="{up}\1', text), encoding="utf-8")
+
+
 def build(root: Path = nb.ROOT) -> None:
     "Process the notebooks into _proc/, let Quarto render that, and put the result into _docs/."
-    target = root / nb.settings(root)["doc_path"]
+    config = nb.settings(root)
+    target = root / config["doc_path"]
     # All of them anew: the cache would keep the pages of notebooks that are gone.
     cache = proc_nbs(n_workers=WORKERS, force=True)
     subprocess.run(["quarto", "render", "--no-cache"], cwd=cache, check=True)
+    link_relatively(cache / target.name, config["doc_host"])
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(cache / target.name, target)
 
 
-def main() -> None:
-    os.chdir(nb.ROOT)
+def main(root: Path = nb.ROOT) -> None:
+    os.chdir(root)
     os.environ.update({k: os.environ.get(k, v) for k, v in nb.QUIET.items()})
     if "--check" not in sys.argv:
-        return build()
-    found = nb.paths()
+        return build(root)
+    found = nb.paths(root)
     complaints = check(found)
     print("\n".join(complaints) or f"nbdev processes {len(found)} notebooks")
     sys.exit(bool(complaints))
