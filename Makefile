@@ -56,4 +56,4 @@ site-address: $(STAMP)  ## Carry settings.ini's public address into _quarto.yml
 
 docs: $(STAMP)  ## Build the website into _docs/ (needs Quarto: nbdev_install_quarto)
 	@command -v quarto > /dev/null || { echo "Quarto is not installed: $(BIN)/nbdev_install_quarto, or quarto.org"; exit 2; }
-	@$(BIN)/nbdev_docs
+	@$(BIN)/python tools/make_docs.py

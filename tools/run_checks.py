@@ -25,6 +25,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         "ruff check": (tool("ruff", "check", "--quiet", "."), {}),
         "notebook lint": ([*python, "tools/lint_notebooks.py"], {}),
         "site without Quarto": ([*python, "tools/check_site.py"], {}),
+        "nbdev's processing for the site": ([*python, "tools/make_docs.py", "--check"], {}),
         "export and clean": ([*python, "tools/check_clean.py"], {}),
         "pytest": (
             [*pytest, *([] if slow else ["-m", "not slow"])],
