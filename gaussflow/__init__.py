@@ -11,6 +11,7 @@ import importlib
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner, make_iaf, make_maf
 from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
 from gaussflow.bijector import Bijector, Chain, Inverse, check_bijector
+from gaussflow.bounded import Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
     ResidualConditioner,
@@ -59,7 +60,6 @@ from gaussflow.image import (
     ActNorm,
     Flatten,
     InvertibleConv1x1,
-    Logit,
     MultiScale,
     Squeeze,
     UniformDequantization,
@@ -106,6 +106,7 @@ __all__ = [
     "Inverse",
     "InvertibleConv1x1",
     "LinearLU",
+    "Log",
     "LogScaleClamp",
     "Logit",
     "MLPConditioner",

@@ -16,6 +16,7 @@ from keras import ops
 from .autoregressive import check_vector
 from .base import BaseDistribution, StandardLogistic
 from .bijector import Chain
+from .bounded import Logit
 from .conditioner import check_width
 from .convolution import ConvConditioner, ResidualConvConditioner
 from .coupling import AffineCoupling, Coupling, alternating_mask, check_mask, checkerboard_mask, default_half_mask
@@ -24,7 +25,6 @@ from gaussflow.image import (
     ActNorm,
     Flatten,
     InvertibleConv1x1,
-    Logit,
     MultiScale,
     Squeeze,
     UniformDequantization,
@@ -103,7 +103,7 @@ def grey_layers(
         masks = (kept, ~kept, kept, ~kept)
         networks = [ConvConditioner(2 * event[-1], hidden) for _ in masks]
         noise = VariationalDequantization(Chain([AffineCoupling(*pair) for pair in zip(masks, networks)]), num_values)
-    return [noise] if alpha is None else [noise, Logit(alpha)]
+    return [noise] if alpha is None else [noise, Logit(alpha=alpha)]
 
 # %% ../nbs/18_families.ipynb #check-levels
 def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -> int:
