@@ -140,15 +140,12 @@ class Bounded(Bijector):
         row, *column = np.argwhere(wrong)[0].tolist()
         place = f"row {row}, column {column[0] if len(column) == 1 else tuple(column)}"
         wanted = f"numbers {self.range_words(column[-1])} for {type(self).__name__}"
-        found = f"{np.asarray(x)[(row, *column)]}"
-        kept = rounded[(row, *column)]
-        found += (
-            ""
-            if kept == np.asarray(x)[(row, *column)]
-            else f" ({kept} in {kept.dtype})"
-        )
+        given, kept = np.asarray(x)[(row, *column)], rounded[(row, *column)]
+        rounding = f" ({kept} in {kept.dtype})" if abs(given - kept) > 0 else ""
         hint = "a number on a bound has no density, and grey values need noise first"
-        raise ValueError(f"Expected {wanted}, received {found} in {place}: {hint}")
+        raise ValueError(
+            f"Expected {wanted}, received {given}{rounding} in {place}: {hint}"
+        )
 
 # %% ../nbs/10_bounded.ipynb #logit
 @keras.saving.register_keras_serializable(package="gaussflow")

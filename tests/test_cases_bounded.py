@@ -127,7 +127,7 @@ def test_case_15_log_prob_of_a_flow_outside():
 def test_case_15_nan_beside_a_number_outside():
     "One column outside, one NaN: never -inf, which is a claim."
     for layer in (gf.Logit(), gf.Log(), gf.Log(0, "upper", "softplus")):
-        z, log_det = layer.forward_and_log_det(np.array([[5.0 * -getattr(layer, "sign", 1), np.nan]]))
+        _, log_det = layer.forward_and_log_det(np.array([[5.0 * -getattr(layer, "sign", 1), np.nan]]))
         assert np.isnan(numpy(log_det)[0])
         x, log_det = layer.inverse_and_log_det(np.array([[0.0, np.nan]]))
         assert np.isnan(numpy(log_det)[0]) and np.isnan(numpy(x)).tolist() == [[False, True]]
@@ -163,12 +163,13 @@ def test_case_15_gradients_inside(name):
     x = np.unique(numpy(layer.inverse_and_log_det(np.linspace(-100, 100, 2001)[:, None])[0]))[:, None]
     assert len(x) > 100
     for part in (0, 1):
-        slope = gradient(lambda x: layer.forward_and_log_det(x)[part], x)
+        slope = gradient(lambda x, part=part: layer.forward_and_log_det(x)[part], x)
         assert finite(slope) == [True]
     middle = events_of(layer, 20)
     twin = gf.bijector.float64_twin(layer)
-    h = 1e-6 * (np.abs(middle) + 1e-3)
-    ends = [numpy(twin.forward_and_log_det((middle + sign * h).astype(twin.compute_dtype))[1]) for sign in (1, -1)]
+    wide = middle.astype("float64")
+    h = 1e-6 * (np.abs(wide) + 1e-3)
+    ends = [numpy(twin.forward_and_log_det((wide + sign * h).astype(twin.compute_dtype))[1]) for sign in (1, -1)]
     if twin.compute_dtype == "float64":
         expected = (ends[0] - ends[1]) / (2 * h[:, 0])
         slope = gradient(lambda x: layer.forward_and_log_det(x)[1], middle)[:, 0]
@@ -178,11 +179,12 @@ def test_case_15_gradients_inside(name):
 @each_range
 def test_case_15_contract(name):
     layer = RANGES[name][0]()
-    atol = {"wide": 5.0, "far": 2e-2}.get(name, 1e-3)
+    atol = {"far": 2e-2}.get(name, 1e-3)
     x = events_of(layer, 40, 3)
     if name != "wide":  # its finite differences need a larger step
         gf.check_bijector(layer, x, atol=atol)
-    gf.check_bijector(gf.Chain([gf.Permute([2, 0, 1]), RANGES[name][0](), gf.Marginal(gf.Affine())]), x, atol=max(atol, 1e-3)) if name not in ("wide", "far") else None
+        chain = gf.Chain([gf.Permute([2, 0, 1]), RANGES[name][0](), gf.Marginal(gf.Affine())])
+        gf.check_bijector(chain, x, atol=atol)
 
 
 def test_case_15_bounds_for_each_column():
@@ -273,7 +275,7 @@ def test_case_15_what_is_refused(make, message):
 def test_case_15_image_flows_keep_their_logit():
     "The factories pass alpha by name: the same map as before, computed here by hand, and no exact default in its place."
     for make in (gf.make_real_nvp, gf.make_glow):
-        flow = make((8, 8, 1), num_values=17, alpha=0.05, hidden=(4,))
+        flow = make((8, 8, 1), num_values=17, alpha=0.05, hidden=(4, 4))
         layer = next(b for b in flow.bijectors if isinstance(b, gf.Logit))
         assert (layer.low, layer.high, layer.alpha) == (0.0, 1.0, 0.05)
     x = np.append(RNG.uniform(size=(30, 8)), [[0.0] * 8, [1.0] * 8], axis=0).astype("float32")
