@@ -15,9 +15,10 @@ from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_t
 from benchmarks.peers import Exchange, Peer, faster_threads, make_order, read_results, standard_error
 from gaussflow.base import DiagonalNormal
 from gaussflow.bijector import Chain
+from gaussflow.bounded import Logit
 from gaussflow.families import glow_steps, make_glow, make_nice, make_real_nvp
 from gaussflow.flow import NormalizingFlow, restart
-from gaussflow.image import Logit, MultiScale, Squeeze, UniformDequantization
+from gaussflow.image import MultiScale, Squeeze, UniformDequantization
 from gaussflow.images import IndependentPixels, load_images
 from gaussflow.scalar import Affine, MixtureCDF
 from gaussflow.spline import RationalQuadraticSpline
@@ -59,7 +60,7 @@ def same_glow(settings):
         channels *= 4
         chains.append(Chain([Squeeze(), *glow_steps(channels, settings["blocks"], Affine(), (settings["hidden"],) * 2, "relu")]))
         channels //= 2
-    layers = [UniformDequantization(settings["num_values"]), Logit(settings["alpha"]), MultiScale(chains)]
+    layers = [UniformDequantization(settings["num_values"]), Logit(alpha=settings["alpha"]), MultiScale(chains)]
     return NormalizingFlow(layers, EVENT, DiagonalNormal())
 
 

@@ -11,6 +11,7 @@ import importlib
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner, make_iaf, make_maf
 from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
 from gaussflow.bijector import Bijector, Chain, Inverse, check_bijector
+from gaussflow.bounded import Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
     ResidualConditioner,
@@ -58,7 +59,6 @@ from gaussflow.flow import (
 from gaussflow.image import (
     Flatten,
     InvertibleConv1x1,
-    Logit,
     MultiScale,
     Squeeze,
     UniformDequantization,
@@ -107,6 +107,7 @@ __all__ = [
     "Inverse",
     "InvertibleConv1x1",
     "LinearLU",
+    "Log",
     "LogScaleClamp",
     "Logit",
     "MLPConditioner",

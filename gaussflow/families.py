@@ -15,6 +15,7 @@ from keras import ops
 
 from .base import BaseDistribution, StandardLogistic
 from .bijector import Chain
+from .bounded import Logit
 from .conditioner import check_width
 from .convolution import ConvConditioner, ResidualConvConditioner
 from .coupling import AffineCoupling, Coupling, alternating_mask, check_mask, checkerboard_mask, default_half_mask
@@ -23,7 +24,6 @@ from .flow import NormalizingFlow, coupling_by, flow_of, mlp_coupling
 from gaussflow.image import (
     Flatten,
     InvertibleConv1x1,
-    Logit,
     MultiScale,
     Squeeze,
     UniformDequantization,
@@ -114,7 +114,7 @@ def grey_layers(
         masks = (kept, ~kept, kept, ~kept)
         networks = [ConvConditioner(2 * event[-1], hidden) for _ in masks]
         noise = VariationalDequantization(Chain([AffineCoupling(*pair) for pair in zip(masks, networks)]), num_values)
-    return [noise] if alpha is None else [noise, Logit(alpha)]
+    return [noise] if alpha is None else [noise, Logit(alpha=alpha)]
 
 # %% ../nbs/18_families.ipynb #check-levels
 def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -> int:
