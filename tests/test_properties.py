@@ -147,11 +147,14 @@ def test_logistic_mixtures_both_ways(mixture, x):
     assert np.all(np.abs(again - x)[inside] <= (TAIL * np.maximum(1, np.abs(x)) + 4 * one_float)[inside])
 
 
+BOUNDS = [1e-3, 0.1, 1.0, 3.0, 5.0, 1000.0, 1e6]
+
+
 @st.composite
 def splines(draw):
     "A spline and raw parameters of one number, `(1, size)` by name: near the start, wild, or as large as 1e15."
     generator, k = np.random.default_rng(draw(SEEDS)), draw(st.sampled_from([2, 3, 8, 50]))
-    scalar = gf.RationalQuadraticSpline(k, bound=draw(st.sampled_from([0.1, 1.0, 3.0, 5.0, 1000.0])))
+    scalar = gf.RationalQuadraticSpline(k, bound=draw(st.sampled_from(BOUNDS)))
     size = draw(st.sampled_from([0.0, 0.5, 3.0, 30.0, 1e4, 1e15]))
     base = scalar.identity_params()
     return scalar, {name: (base[name] + size * generator.normal(size=(1, n))).astype("float32") for name, n in scalar.param_sizes.items()}
@@ -169,14 +172,33 @@ def inside(scalar, x):
 
 
 def climb(x, knots_x, knots_z, slopes):
-    "The printed formulas of one spline in float64, eq. 4 and 5: z and dz/dx."
+    """The printed formulas of one spline in float64, eq. 4 and 5: z, dz/dx, and z's distance to the nearer knot.
+
+    From the left knot as printed, and from the right one as the same formula says of the mirrored bin; the shorter way counts.
+    """
     x, knots_x, knots_z, slopes = (v.astype("float64") for v in (x, knots_x, knots_z, slopes))
     k = np.clip(np.searchsorted(knots_x, x, side="right") - 1, 0, len(knots_x) - 2)
     width, height, d0, d1 = knots_x[k + 1] - knots_x[k], knots_z[k + 1] - knots_z[k], slopes[k], slopes[k + 1]
-    s, xi = height / width, (x - knots_x[k]) / width
-    below = s + (d1 + d0 - 2 * s) * xi * (1 - xi)
-    slope = s**2 * (d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2) / below**2
-    return knots_z[k] + height * (s * xi**2 + d0 * xi * (1 - xi)) / below, slope
+    s, xi, mirrored = height / width, (x - knots_x[k]) / width, (knots_x[k + 1] - x) / width
+    below = s + (d1 + d0 - 2 * s) * xi * mirrored
+    slope = s**2 * (d1 * xi**2 + 2 * s * xi * mirrored + d0 * mirrored**2) / below**2
+    up, down = height * (s * xi**2 + d0 * xi * mirrored) / below, height * (s * mirrored**2 + d1 * xi * mirrored) / below
+    return np.where(up < down, knots_z[k] + up, knots_z[k + 1] - down), slope, np.minimum(up, down)
+
+
+def to_nearer_knot(value, edges):
+    value, edges = value.astype("float64"), edges.astype("float64")
+    return np.abs(value[:, None] - edges).min(1)
+
+
+def underflow(bound):
+    "What is lost where a share of a bin, or a distance, is too small for a float."
+    return 1e-36 * max(1.0, float(bound))
+
+
+def floats(number, *sizes):
+    "So many spacings of float32 at the largest of these sizes."
+    return number * np.spacing(np.max(np.abs(sizes), axis=0).astype("float32")).astype("float64")
 
 
 @given(splines(), numbers())
@@ -192,8 +214,8 @@ def test_spline_forward_is_exact_to_the_last_float(spline, x):
     beyond = np.abs(x) >= bound
     np.testing.assert_array_equal(z[beyond], x[beyond])
     np.testing.assert_array_equal(log_slope[beyond], 0)
-    exact, slope = climb(x[~beyond], *(v[0] for v in knots))
-    np.testing.assert_allclose(z[~beyond], exact, rtol=1e-6, atol=4e-7 * float(bound))
+    exact, slope, distance = climb(x[~beyond], *(v[0] for v in knots))
+    assert np.all(np.abs(z[~beyond] - exact) <= floats(8, exact, distance) + underflow(bound))
     np.testing.assert_allclose(log_slope[~beyond], np.log(slope), atol=1e-5)
     np.testing.assert_array_equal(numpy(spline_forward(knots[0][0], *knots)[0]), knots[1][0])
     order = np.argsort(x)
@@ -202,7 +224,11 @@ def test_spline_forward_is_exact_to_the_last_float(spline, x):
 
 @given(splines(), numbers())
 def test_spline_inverse_agrees_with_a_bracketing_search(spline, z):
-    "The root of the printed formula, as well as z in float32 tells it; the log-slope is that of the forward map there."
+    """Within 4 floats of x the printed formula gives z to within 8 floats, counted at z's distance to its nearer knot.
+
+    That is all a float32 inverse can promise: the x of a rounded z, then rounded. Four floats of x are those at |x| or at the
+    distance to the nearer knot, whichever is larger. How far x is off is then 8 floats over the slope, as the search says.
+    """
     scalar, params = spline
     knots, bound, z = knots_of(scalar, params), float(np.float32(scalar.bound)), inside(scalar, z)
     x, log_slope = numpy(*spline_inverse(ops.convert_to_tensor(z), *knots))
@@ -210,15 +236,22 @@ def test_spline_inverse_agrees_with_a_bracketing_search(spline, z):
     beyond = np.abs(z) >= np.float32(bound)
     np.testing.assert_array_equal(x[beyond], z[beyond])
     np.testing.assert_array_equal(log_slope[beyond], 0)
-    one = [v[0] for v in knots]
-    again = climb(x[~beyond].astype("float64"), *one)[0]
-    one_float = climb(x[~beyond], *one)[1] * np.spacing(np.abs(x[~beyond])).astype("float64")
-    if np.max(one[2]) < 100:
-        assert np.all(np.abs(again - z[~beyond]) <= 1e-6 * bound + 2 * one_float)
-    for value, found in list(zip(z[~beyond], x[~beyond]))[:5]:
-        root = optimize.brentq(lambda t, wanted: climb(np.array([t]), *one)[0][0] - wanted, -bound, bound, (value,), 1e-14 * bound)
-        ends = climb(np.array([min(root, found), max(root, found)]), *one)[0]
-        assert abs(found - root) <= 1e-5 * bound or abs(ends[1] - ends[0]) <= 2e-6 * bound
+    z, x, log_slope, one = z[~beyond].astype("float64"), x[~beyond].astype("float64"), log_slope[~beyond], [v[0] for v in knots]
+    of_z = floats(8, to_nearer_knot(z, one[1])) + underflow(bound)
+    of_x = floats(4, x, to_nearer_knot(x, one[0])) + underflow(bound)
+    lowest, highest = (climb(np.clip(x + s * of_x, -bound, bound), *one)[0] for s in (-1, 1))
+    assert np.all((lowest - of_z <= z) & (z <= highest + of_z))
+
+    def search(value):
+        miss = lambda t: climb(np.array([t]), *one)[0][0] - value
+        return optimize.brentq(miss, -bound, bound, xtol=1e-40, maxiter=1000) if abs(value) < bound else value
+
+    for i in range(min(5, len(z))):
+        roots = np.array([search(z[i] + s * of_z[i]) for s in (-1, 0, 1)])
+        assert roots[0] - of_x[i] <= x[i] <= roots[2] + of_x[i]
+        if one[2].max() < 1e6:  # steeper, and x in float64 is too coarse to say what the slope is
+            slopes = np.log(climb(np.append(roots, x[i]), *one)[1])
+            assert slopes.min() - 1e-5 <= -log_slope[i] <= slopes.max() + 1e-5
     np.testing.assert_array_equal(numpy(spline_inverse(knots[1][0], *knots)[0]), knots[0][0])
 
 
