@@ -29,9 +29,18 @@ def check_order(
     d: int,  # How many there are
 ) -> tuple[int, ...]:
     "Return the dimensions in their order. **Raises** `ValueError` unless it names each of them once."
-    values = np.arange(d) if order is None else np.arange(d)[::-1] if isinstance(order, str) and order == "reversed" else np.asarray(order)
-    if values.dtype.kind not in "iu" or not np.array_equal(np.sort(values, axis=None), np.arange(d)) or values.ndim != 1:
-        raise ValueError(f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, received order={order!r}")
+    if order is None:
+        values = np.arange(d)
+    elif isinstance(order, str) and order == "reversed":
+        values = np.arange(d)[::-1]
+    else:
+        values = np.asarray(order)
+    names_each = np.array_equal(np.sort(values, axis=None), np.arange(d))
+    if values.dtype.kind not in "iu" or values.ndim != 1 or not names_each:
+        raise ValueError(
+            f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, "
+            f"received order={order!r}"
+        )
     return tuple(values.tolist())
 
 # %% ../nbs/15_autoregressive.ipynb #degrees
@@ -62,25 +71,34 @@ def degree_masks(
 # %% ../nbs/15_autoregressive.ipynb #made
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MaskedMLPConditioner(MLPConditioner):
-    """Dense layers in which the parameters of a dimension see earlier dimensions only, and a head that starts at zero.
+    """Dense layers in which the parameters of a dimension see earlier dimensions only.
 
-    **Shapes** input: `(batch, d)`, or a list of that and a context `(batch, c)`; output: `(batch, d * sum(sizes))`, kind by kind.
+    The last of them, the head, starts at zero.
 
-    **Raises** `ValueError` on widths below 1, an order that is none, or an activation that a file could not name.
+    **Shapes** input: `(batch, d)`, or a list of that and a context `(batch, c)`;
+    output: `(batch, d * sum(sizes))`, kind by kind.
 
-    **Source** [Germain et al. 2015](https://arxiv.org/abs/1502.03509), sections 3 and 4, with evenly spread degrees.
+    **Raises** `ValueError` on widths below 1, an order that is none, or an activation that
+    a file could not name.
+
+    **Source** [Germain et al. 2015](https://arxiv.org/abs/1502.03509), sections 3 and 4,
+    with evenly spread degrees.
+
+    >>> MaskedMLPConditioner((1, 1), d=3, hidden=16)(np.ones((5, 3))).shape
+    (5, 6)
     """
 
     def __init__(
         self,
-        sizes: Iterable[int],  # Floats of each kind for one dimension; (1, 1) for an affine map, (K, K, K) for a mixture
+        sizes: Iterable[int],  # Floats of each kind for one dimension; (1, 1) for an affine map
         d: int,  # Dimensions
-        hidden: Sequence[int] = (64, 64),  # Widths of the hidden layers; d - 1 or more see everything that is allowed
+        hidden: int | Sequence[int] = (64, 64),  # Widths; d - 1 or more see all that is allowed
         activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
-        order: str | Sequence[int] | None = None,  # The dimensions from the first to the last; `None`: as they stand, or `"reversed"`
+        order: str | Sequence[int] | None = None,  # First to last; `None`: as they stand, or `"reversed"`
         **kwargs,
     ):
-        self.sizes, self.d = tuple(check_width("sizes", size) for size in sizes), check_width("d", d)
+        self.sizes = tuple(check_width("sizes", size) for size in sizes)
+        self.d = check_width("d", d)
         self.order = check_order(order, self.d)
         super().__init__(self.d * sum(self.sizes), hidden, activation, **kwargs)
 
@@ -91,7 +109,10 @@ class MaskedMLPConditioner(MLPConditioner):
     def build(self, input_shape):
         x_shape = input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
         if x_shape[-1] != self.d:
-            raise ValueError(f"Expected inputs of width {self.d} (d) in {type(self).__name__}, received shape {tuple(x_shape)}")
+            raise ValueError(
+                f"Expected inputs of width {self.d} (d) in {type(self).__name__}, "
+                f"received shape {tuple(x_shape)}"
+            )
         super().build(input_shape)
         position = np.argsort(self.order) + 1
         context = np.zeros(joined_shape(input_shape)[-1] - self.d, int)
@@ -101,7 +122,10 @@ class MaskedMLPConditioner(MLPConditioner):
     def call(self, inputs, training=None):
         h = join_inputs(inputs)
         if h.shape[-1] != len(self.masks[0]):
-            raise ValueError(f"Expected inputs of width {len(self.masks[0])}, context included, received {h.shape[-1]}")
+            raise ValueError(
+                f"Expected inputs of width {len(self.masks[0])}, context included, "
+                f"received {h.shape[-1]}"
+            )
         for layer, mask in zip([*self.body, self.head], self.masks):
             kernel = ops.convert_to_tensor(layer.kernel)
             h = layer.activation(ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel))) + layer.bias)
@@ -112,16 +136,20 @@ def check_autoregressive(
     conditioner: keras.layers.Layer,  # A built network
     scalar: ScalarBijection,  # The map it feeds
     d: int,  # Dimensions
-    context_shape=None,  # `(batch, c)`, where there is context
+    context_shape: Sequence | None = None,  # `(batch, c)`, where there is context; open axes are `None`
 ) -> None:
-    "Try out that the parameters of a dimension depend on earlier ones only. **Raises** `ValueError` that names a pair that breaks it."
+    """Try out that the parameters of a dimension depend on earlier ones only.
+
+    **Raises** `ValueError` that names a pair that breaks it.
+    """
     position = np.argsort(check_order(getattr(conditioner, "order", None), d))
     generator, kept = np.random.default_rng(0), [ops.convert_to_numpy(w) for w in conditioner.weights]
     x = np.repeat(generator.normal(size=(4, 1, d)), d + 1, axis=1)  # row j + 1: input j is changed
     x[:, np.arange(d) + 1, np.arange(d)] += 2.0
-    inputs = ops.convert_to_tensor(x.reshape(-1, d).astype("float32"))
+    inputs = ops.convert_to_tensor(x.reshape(-1, d), keras.config.floatx())
     if context_shape is not None:
-        inputs = [inputs, ops.ones((len(x) * (d + 1), *context_shape[1:]))]
+        sizes = [3 if size is None else size for size in context_shape[1:]]
+        inputs = [inputs, ops.ones((len(x) * (d + 1), *sizes))]
     try:
         scatter_weights(conditioner)
         output = conditioner(inputs, training=False)
@@ -135,23 +163,33 @@ def check_autoregressive(
     wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (position[:, None] >= position)
     for j, i in np.argwhere(wrong):
         raise ValueError(
-            f"Expected an autoregressive conditioner: the parameters of dimension {i} may depend on the dimensions before it "
-            f"in its order only, received one in which they depend on dimension {j}"
+            f"Expected an autoregressive conditioner: the parameters of dimension {i} may depend "
+            f"on the dimensions before it in its order only, received one in which they depend "
+            f"on dimension {j}"
         )
 
 # %% ../nbs/15_autoregressive.ipynb #fixed-loop
 def fixed_loop(
-    step: Callable,  # Takes the number of the pass and the state, returns the new state
+    step: Callable,  # Takes the number of the pass, an int32, and the state; returns the new state
     state: tuple,  # Tensors
     count: int,  # How many passes
 ) -> tuple:
-    "Repeat `step`, as one loop in the graph, differentiable in reverse."
+    """Repeat `step`, as one loop in the graph, differentiable in reverse.
+
+    **Returns** the last state.
+
+    >>> fixed_loop(lambda i, x: (2 * x,), (ops.ones(()),), count=3)[0]  # 8
+    """
+
+    def turn(i, *state):
+        i = ops.cast(i, "int32")
+        return i + 1, *step(i, *state)
+
     # Only a bounded `while_loop` has a gradient under XLA on TensorFlow; only a `fori_loop` has one at all on JAX.
     if keras.backend.backend() == "tensorflow":
-        return ops.while_loop(
-            lambda i, *state: i < count, lambda i, *state: (i + 1, *step(i, *state)), (0, *state), maximum_iterations=count
-        )[1:]
-    return ops.fori_loop(0, count, lambda i, state: tuple(step(i, *state)), tuple(state))
+        start = (ops.zeros((), "int32"), *state)
+        return ops.while_loop(lambda i, *state: i < count, turn, start, maximum_iterations=count)[1:]
+    return ops.fori_loop(0, count, lambda i, state: turn(i, *state)[1:], tuple(state))
 
 # %% ../nbs/15_autoregressive.ipynb #autoregressive
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -173,7 +211,10 @@ class Autoregressive(ScalarLayer):
 
     def build(self, input_shape):
         if len(input_shape) != 2:
-            raise ValueError(f"Expected events with one axis (vectors) in {type(self).__name__}, received shape {tuple(input_shape)}")
+            raise ValueError(
+                f"Expected events with one axis (vectors) in {type(self).__name__}, "
+                f"received shape {tuple(input_shape)}"
+            )
         super().build(input_shape)
         d = input_shape[-1]
         self.build_params(d, seen=(d,))
@@ -187,10 +228,14 @@ class Autoregressive(ScalarLayer):
         return conditioner_inputs(x, context)
 
     def params(self, x, context=None, training=None, at=None) -> dict:
-        "Parameters of all dimensions, `(batch, d, size)` by name, or of those at the indices `at`: base plus conditioner."
+        """Parameters of all dimensions, or of those at the indices `at`: base plus conditioner.
+
+        **Returns** `(batch, d, size)` by name.
+        """
         parts = self.table(), self.emitted(self.network_inputs(x, context), training)
         if at is not None:
-            parts = ({name: ops.take(value, at, axis=-2) for name, value in part.items()} for part in parts)
+            chosen = lambda part: {k: ops.take(v, at, axis=-2) for k, v in part.items()}
+            parts = [chosen(part) for part in parts]
         return self.scalar.combine(*parts)
 
     def forward_and_log_det(self, x, context=None, training=None):
@@ -199,12 +244,14 @@ class Autoregressive(ScalarLayer):
         return z, ops.sum(log_slope, axis=-1)
 
     def inverse_and_log_det(self, z, context=None, training=None):
-        z, order = self.prepare(z, context), ops.convert_to_tensor(np.array(self.order, "int32"))
+        z, places = self.prepare(z, context), np.arange(z.shape[-1], dtype="int32")
+        order = ops.convert_to_tensor(np.array(self.order, "int32"))
 
         def step(i, x, log_det):
             at = ops.reshape(ops.take(order, i), (1,))
-            moved, log_slope = self.scalar.inverse(ops.take(z, at, axis=-1), self.params(x, context, training, at))
-            return ops.where(ops.arange(z.shape[-1]) == at, moved, x), log_det + log_slope[:, 0]
+            params = self.params(x, context, training, at)
+            moved, log_slope = self.scalar.inverse(ops.take(z, at, axis=-1), params)
+            return ops.where(at == places, moved, x), log_det + log_slope[:, 0]
 
         return fixed_loop(step, (ops.zeros_like(z), ops.zeros_like(z[:, 0])), z.shape[-1])
 

@@ -19,7 +19,10 @@ def check_kernel(
 ) -> int:
     "Return an int. **Raises** `ValueError` unless it is odd and positive."
     if check_width("kernel_size", kernel_size) % 2 == 0:
-        raise ValueError(f"Expected an odd kernel_size, whose window has a middle, received kernel_size={kernel_size}")
+        raise ValueError(
+            f"Expected an odd kernel_size, whose window has a middle, "
+            f"received kernel_size={kernel_size}"
+        )
     return int(kernel_size)
 
 # %% ../nbs/10_convolution.ipynb #conv
@@ -27,18 +30,22 @@ def check_kernel(
 class ConvConditioner(MLPConditioner):
     """A convolution, pointwise layers, and a convolution that starts at zero.
 
-    **Shapes** input: `(batch, height, width, c)`, or a list of that and a context `(batch, k)` or `(batch, height, width, k)`;
-    output: `(batch, height, width, output_width)`.
+    **Shapes** input: `(batch, height, width, c)`, or a list of that and a context `(batch, k)`
+    or `(batch, height, width, k)`; output: `(batch, height, width, output_width)`.
 
-    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file could not name, and inputs that are no images.
+    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file
+    could not name, and inputs that are no images.
 
     **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3.3.
+
+    >>> ConvConditioner(output_width=6, hidden=16)(np.ones((5, 8, 8, 2))).shape
+    (5, 8, 8, 6)
     """
 
     def __init__(
         self,
         output_width: int,  # Parameters of all moved channels of a pixel
-        hidden: Sequence[int] = (64, 64),  # Widths of the hidden layers; empty for a linear conditioner
+        hidden: int | Sequence[int] = (64, 64),  # Widths; empty for a linear conditioner
         kernel_size: int = 3,  # Side of the window of the first and the last layer
         activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
@@ -50,7 +57,13 @@ class ConvConditioner(MLPConditioner):
         return {**super().get_config(), "kernel_size": self.kernel_size}
 
     def make_layer(self, width, kernel_size=None, **kwargs):
-        return keras.layers.Conv2D(width, kernel_size or self.kernel_size, padding="same", data_format="channels_last", **kwargs)
+        return keras.layers.Conv2D(
+            width,
+            kernel_size or self.kernel_size,
+            padding="same",
+            data_format="channels_last",
+            **kwargs,
+        )
 
     def make_hidden(self, i, width, **kwargs):
         size = self.kernel_size if i == 0 else 1
@@ -59,19 +72,30 @@ class ConvConditioner(MLPConditioner):
     def build(self, input_shape):
         shape = joined_shape(input_shape)
         if len(shape) != 4:
-            raise ValueError(f"Expected images (batch, height, width, channels) in {type(self).__name__}, received shape {shape}")
+            raise ValueError(
+                f"Expected images (batch, height, width, channels) in {type(self).__name__}, "
+                f"received shape {shape}"
+            )
         super().build(input_shape)
 
 # %% ../nbs/10_convolution.ipynb #residual
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ResidualConvConditioner(ConvConditioner):
-    """A convolution, blocks of a convolution and a pointwise layer with a skip connection, and a convolution that starts at zero.
+    """A residual convolutional network, with or without gates, whose last layer starts at zero.
+
+    A convolution comes first, then blocks of a convolution and a pointwise layer with a skip
+    connection around them, then a convolution.
 
     **Shapes** input and output as for `ConvConditioner`.
 
-    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file could not name, and inputs that are no images.
+    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file
+    could not name, and inputs that are no images.
 
-    **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 4.1; gates: [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2.
+    **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 4.1; gates:
+    [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2.
+
+    >>> ResidualConvConditioner(output_width=6, hidden_width=16)(np.ones((5, 8, 8, 2))).shape
+    (5, 8, 8, 6)
     """
 
     def __init__(
@@ -84,9 +108,11 @@ class ResidualConvConditioner(ConvConditioner):
         gated: bool = False,  # Whether blocks end in a gate
         **kwargs,
     ):
-        self.hidden_width, self.num_blocks = check_width("hidden_width", hidden_width), check_width("num_blocks", num_blocks)
+        self.hidden_width = check_width("hidden_width", hidden_width)
+        self.num_blocks = check_width("num_blocks", num_blocks)
         self.gated = bool(gated)
-        super().__init__(output_width, [self.hidden_width] * (1 + 2 * self.num_blocks), kernel_size, activation, **kwargs)
+        widths = [self.hidden_width] * (1 + 2 * self.num_blocks)
+        super().__init__(output_width, widths, kernel_size, activation, **kwargs)
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "hidden"}
@@ -94,7 +120,9 @@ class ResidualConvConditioner(ConvConditioner):
 
     def make_hidden(self, i, width, **kwargs):
         ends_block = i > 0 and i % 2 == 0
-        return self.make_layer(width * (1 + (ends_block and self.gated)), 1 if ends_block else self.kernel_size, **kwargs)
+        if ends_block:
+            return self.make_layer(width * (1 + self.gated), 1, **kwargs)
+        return self.make_layer(width, self.kernel_size, **kwargs)
 
     def call(self, inputs, training=None):
         first, *rest = self.body
