@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CENTERED', 'resolve_jit_compile', 'must_stay_differentiable', 'compile_method', 'chunk_rows', 'ChunkedRunner',
            'apply_rows', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'outside_trace', 'is_symbolic',
-           'nan_rows', 'mark_nan', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent', 'advise',
-           'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present',
+           'nan_rows', 'mark_nan', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent', 'check_float32',
+           'advise', 'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present',
            'is_concrete', 'FlowQuery', 'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow',
            'check_start_data', 'coupling_by', 'mlp_coupling', 'flow_of', 'make_coupling_flow',
            'make_gaussianization_flow', 'restart']
@@ -357,6 +357,15 @@ def without_absent(
     return events[index], None if context is None else context[index]
 
 # %% ../nbs/07_flow.ipynb #advice
+def check_float32(
+    report,  # What `inspect_table` found
+) -> None:
+    "**Raises** `ValueError` for columns that lose their digits in float32."
+    lost = [f for f in report if f.kind == "float32"]
+    if lost:
+        raise ValueError(f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}")
+
+
 def advise(
     events: np.ndarray,  # Rows of vectors, `(n, d)`
     columns: list | None,  # Their names
@@ -368,9 +377,8 @@ def advise(
     **Raises** `ValueError` for columns that lose their digits in float32.
     """
     report = inspect_table(events, columns=columns)
-    lost = [f for f in report if f.kind == "float32"]
-    if lost and not takes_float64:
-        raise ValueError(f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}")
+    if not takes_float64:
+        check_float32(report)
     unbounded = [f for f in report if f.severity == "unbounded"]
     units = [f for f in report if f.kind == "units" and not takes_units]
     for title, findings in (
@@ -672,16 +680,19 @@ class NormalizingFlow(keras.Model):
 
     # Reading
 
-    def read(self, x, context=None, rows=None):
-        "Events and context, read and checked; `x` may be a dictionary of both, or `None` beside `rows`."
+    def read(self, x, context=None):
+        "Events and context, read and checked; `x` may be a dictionary of both."
         if isinstance(x, dict):
             x, inner = split_context(x)
             context = inner if context is None else context
-        if rows is None:
-            x, kind = read_events(x, self.event_shape, "x", self.columns.get("x")), type(x).__name__
-            if x is None:
-                raise TypeError(f"Expected x as an array, a frame or a tensor, received {kind}")
-            rows = x.shape[0]
+        events = read_events(x, self.event_shape, "x", self.columns.get("x"))
+        if events is None:
+            kind = type(x).__name__
+            raise TypeError(f"Expected x as an array, a frame or a tensor, received {kind}")
+        return events, self.read_beside(context, events.shape[0])
+
+    def read_beside(self, context, rows):
+        "The context of so many events, read and checked; the flow is built for it."
         if self.built and (context is None) != (self.context_shape is None):
             wanted = "no context (there was none at build)"
             if context is None:
@@ -692,7 +703,7 @@ class NormalizingFlow(keras.Model):
             names, owner = self.columns.get("context"), type(self).__name__
             context = read_context(context, rows, self.context_shape, owner, names)
         self.ensure_built(context)
-        return x, context
+        return context
 
     def as_tensor(self, x):
         "A tensor of the flow's dtype."
@@ -824,7 +835,7 @@ class NormalizingFlow(keras.Model):
         z = read_array(z, "z")
         if z is None:
             raise TypeError("Expected z as an array or a tensor, received a data set")
-        context = self.read(None, context, rows=z.shape[0])[1]
+        context = self.read_beside(context, z.shape[0])
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(f"Expected latents of shape {('batch', *self.latent_shape)}, received shape {tuple(z.shape)}")
         return self.answer("invert", z, context)
@@ -869,7 +880,7 @@ class NormalizingFlow(keras.Model):
     def read_given(self, context, num_samples, per_row):
         "The context of `sample`: one row, one for each sample, or, with `per_row`, any number."
         if context is None:
-            return self.read(None, None, rows=num_samples)[1]
+            return self.read_beside(None, num_samples)
         context = read_context(context, None, None, type(self).__name__, self.columns.get("context"))
         rows = context.shape[0]
         if not per_row and rows not in (1, num_samples):
@@ -879,7 +890,7 @@ class NormalizingFlow(keras.Model):
             )
         if is_concrete(context):
             check_finite(context, "context", self.columns.get("context"))
-        return self.read(None, context, rows=rows)[1]
+        return self.read_beside(context, rows)
 
     def unflatten(self, values, leading):
         "The rows of a result, sorted by row of context where there are two leading axes."
@@ -969,11 +980,11 @@ class NormalizingFlow(keras.Model):
         if not len(events):
             raise ValueError(f"Expected {name} with at least one row, received shape {events.shape}")
         if context is not None:
-            context = self.read(None, context, rows=len(events))[1]
+            context = self.read_beside(context, len(events))
             context = repeat_row(ops.convert_to_numpy(context) if is_tensor(context) else context, len(events))
             label = f"{name}['x']"
         else:
-            self.read(None, None, rows=len(events))
+            self.read_beside(None, len(events))
         weight = None if sample_weight is None else check_weights(sample_weight, len(events))
         check_target(events, y, weighted=weight is not None)
         events, context = without_absent(events, context, weight)
@@ -995,7 +1006,7 @@ class NormalizingFlow(keras.Model):
         events = read_events(events, self.event_shape)
         if context is not None:
             context = read_context(context, len(events), self.context_shape, type(self).__name__)
-        context = self.read(None, context, rows=len(events))[1]
+        context = self.read_beside(context, len(events))
         check_target(events, target, weighted=weight is not None)
         if weight is not None:
             check_weights(weight, len(events))
@@ -1028,27 +1039,32 @@ class NormalizingFlow(keras.Model):
         layers = [(i, layer) for i, layer in layers if isinstance(layer, Standardize)]
         return [(i, layer) for i, layer in layers if layer.awaits_data and (i == 0 or self.context_shape)]
 
-    def start(self, read: TrainingData, waiting_only=True) -> None:
-        "Let the layers that await data set their start: the standardising ones on all rows, the others on up to 1,024."
+    def standardize_from(self, read: TrainingData) -> None:
+        "Let the standardising layers in front learn from all rows, unless they have."
         for i, layer in self.awaiting():
             moments = RunningMoments()
             for pair in read.rows:
                 for first in range(0, len(pair[i]), 2**16):
                     moments.update(pair[i][first : first + 2**16])
             layer.adapt_to_moments(moments, keep_binary=i == 1)
-        if not any(bijector.awaits_data for bijector in self.bijectors) and waiting_only:
+
+    def entering(self, events, context) -> tuple:
+        "The bijectors behind a standardising one in front, what arrives at the first of them, and the context as they see it."
+        centered = self.wide_parts()
+        x, context, _ = unpack_inputs(pack_inputs(self, events, context, centered))
+        x, given, first = self.as_tensor(x), self.given(context, len(events), centered), self.bijectors[0]
+        if not isinstance(first, Standardize):
+            return self.bijectors, x, given
+        forward = first.forward_centered if "x" in centered else first.forward_and_log_det
+        return self.bijectors[1:], forward(x)[0], given
+
+    def start(self, read: TrainingData, waiting_only=True) -> None:
+        "Let the layers that await data set their start: the standardising ones on all rows, the others on up to 1,024."
+        self.standardize_from(read)
+        if waiting_only and not any(bijector.awaits_data for bijector in self.bijectors):
             return
         events, context = read.spread_rows(1024 if waiting_only else 2**62)
-        centered = self.wide_parts()
-        inputs = unpack_inputs(pack_inputs(self, events, context, centered))
-        given = self.given(inputs[1], len(events), centered)
-        first, *rest = self.bijectors
-        if isinstance(first, Standardize):
-            x = self.as_tensor(inputs[0])
-            z = first.forward_centered(x)[0] if "x" in centered else first.forward_and_log_det(x)[0]
-            adapt_in_turn(rest, z, given, waiting_only)
-        else:
-            adapt_in_turn(self.bijectors, self.as_tensor(inputs[0]), given, waiting_only)
+        adapt_in_turn(*self.entering(events, context), waiting_only)
 
     def adapt(self, x, context=None, waiting_only=False) -> None:
         """Let each bijector, or each that awaits data, set its data-dependent start, in order, on propagated data.

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_num_values', 'first_row_where', 'Dequantization', 'UniformDequantization', 'VariationalDequantization',
-           'Reshaping', 'Flatten', 'check_image', 'Squeeze', 'ActNorm', 'InvertibleConv1x1', 'level_shapes',
-           'MultiScale']
+           'Reshaping', 'Flatten', 'check_image', 'Squeeze', 'InvertibleConv1x1', 'level_shapes', 'MultiScale']
 
 # %% ../nbs/10_image.ipynb #imports
 from collections.abc import Sequence
@@ -134,6 +133,12 @@ class VariationalDequantization(Dequantization):
         super().__init__(num_values, seed, **kwargs)
         (self.bijector,) = check_bijectors([bijector])
 
+    uses_context = True  # its noise is told of one
+
+    @property
+    def parts(self):
+        return [self.bijector]
+
     def get_config(self):
         return {**super().get_config(), "bijector": keras.saving.serialize_keras_object(self.bijector)}
 
@@ -252,43 +257,6 @@ class Squeeze(Reshaping):
         blocks = ops.transpose(ops.reshape(z, (-1, h, w, f, f, c)), (0, 1, 3, 2, 4, 5))
         return ops.reshape(blocks, (-1, *self.event_shape)), ops.zeros_like(sum_event(z))
 
-# %% ../nbs/10_image.ipynb #actnorm
-@keras.saving.register_keras_serializable(package="gaussflow")
-class ActNorm(Bijector):
-    """An affine map per channel, `z = (x + shift) exp(log_scale)`, that `adapt` starts at mean 0 and variance 1.
-
-    **Shapes** any event; variables `shift` and `log_scale`, one number per channel, the last axis.
-
-    **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3.1.
-    """
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        for name in ("shift", "log_scale"):
-            setattr(self, name, self.add_weight(shape=input_shape[-1:], initializer="zeros", name=name))
-        self.adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="adapted")
-
-    @property
-    def awaits_data(self):
-        return not (self.built and float(ops.convert_to_numpy(self.adapted)))
-
-    def adapt(self, x, context=None):
-        x = ops.convert_to_numpy(self.prepare(x)).astype("float64")
-        axes = tuple(range(x.ndim - 1))
-        mean, spread = x.mean(axis=axes), x.std(axis=axes)
-        rounding = 2.0**-22 * np.abs(x).max(axis=axes)  # a channel that varies by less is constant in float32
-        self.shift.assign(-mean)
-        self.log_scale.assign(np.where(spread > rounding, -np.log(np.maximum(spread, 1e-38)), 0))
-        self.adapted.assign(1.0)
-
-    def forward_and_log_det(self, x, context=None, training=None):
-        x = self.prepare(x)
-        return (x + self.shift) * ops.exp(self.log_scale), sum_event(ops.zeros_like(x) + self.log_scale)
-
-    def inverse_and_log_det(self, z, context=None, training=None):
-        z = self.prepare(z)
-        return z * ops.exp(-self.log_scale) - self.shift, -sum_event(ops.zeros_like(z) + self.log_scale)
-
 # %% ../nbs/10_image.ipynb #conv1x1
 @keras.saving.register_keras_serializable(package="gaussflow")
 class InvertibleConv1x1(LinearLU):
@@ -342,6 +310,14 @@ class MultiScale(Reshaping):
     ):
         super().__init__(**kwargs)
         self.chains = check_bijectors(chains)
+
+    @property
+    def parts(self):
+        return list(self.chains)
+
+    @property
+    def learns_units(self):
+        return self.chains[0].learns_units
 
     def get_config(self):
         return {**super().get_config(), "chains": [keras.saving.serialize_keras_object(chain) for chain in self.chains]}

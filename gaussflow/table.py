@@ -59,9 +59,8 @@ def short_number(value: float, digits: int = 3) -> str:
     "The number in `digits` significant digits, without an exponent where it is short."
     if value == 0 or not math.isfinite(value) or not 1e-4 <= abs(value) < 1e6:
         return f"{value:.{digits}g}"
-    return np.format_float_positional(
-        value, precision=digits, fractional=False, trim="-"
-    )
+    options = {"fractional": False, "trim": "-"}
+    return np.format_float_positional(value, precision=digits, **options)
 
 # %% ../nbs/01_table.ipynb #spell-columns
 def spell_columns(names: Sequence, most: int = 6) -> str:
@@ -124,7 +123,9 @@ class TableReport(Sequence):
         return lines
 
     def __str__(self):
-        seen = f"{self.rows:,} rows, {len(self.columns):,} columns"
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        many = len(self.columns)
+        seen = f"{rows}, 1 column" if many == 1 else f"{rows}, {many:,} columns"
         if self.rows_seen < self.rows:
             seen += f"; the first {self.rows_seen:,} rows were looked at"
         lines = [f"{seen}." if self else f"{seen}: nothing found."]
@@ -182,12 +183,13 @@ class TableColumn:
     def distinct(self):
         """Distinct values, and how often each stands there.
 
-        In float64, values that a sum's rounding tells apart count as one.
+        In float64, values that only the rounding of a sum tells apart count as one.
         """
         x = self.ordered
         gaps = np.diff(x)
-        exact = self.resolution > 1e-15
-        if gaps.min(initial=np.inf) > 4 * self.resolution * self.size:
+        rounding = 4 * self.resolution * self.size
+        exact = self.resolution > 1e-15 or rounding > 1e-6 * self.spread
+        if gaps.min(initial=np.inf) > rounding:
             return x, np.ones(len(x), dtype=int)
         ends = np.maximum(np.abs(x[1:]), np.abs(x[:-1]))
         apart = gaps > 0 if exact else gaps > 4 * self.resolution * ends
@@ -197,11 +199,18 @@ class TableColumn:
     @cached_property
     def is_constant(self):
         "Whether there is one value, up to rounding in the column's own dtype."
-        if not len(self.ordered):
-            return False
+        if len(self.ordered) < 2:
+            return True
         rounding = self.resolution * (4 if self.resolution < 1e-15 else 1)
         equal = self.ordered[0] == self.ordered[-1]
         return bool(equal or self.spread <= rounding * self.size)
+
+# %% ../nbs/01_table.ipynb #troubled
+def troubled(name, kind, message, remedy) -> TableColumn:
+    "A column that holds no numbers."
+    message = f"{spell_columns([name])} {message}"
+    trouble = Finding(kind, (name,), message, remedy)
+    return TableColumn(name, np.zeros(0), trouble=trouble)
 
 # %% ../nbs/01_table.ipynb #read-objects
 DATE_REMEDY = "Give it as seconds since a start, as float64."
@@ -243,13 +252,6 @@ def read_objects(name, raw) -> TableColumn:
         remedy = DATE_REMEDY
     message = f"holds {kind.__name__} objects, first in row {row}."
     return troubled(name, "type", message, remedy)
-
-
-def troubled(name, kind, message, remedy) -> TableColumn:
-    "A column that holds no numbers."
-    message = f"{spell_columns([name])} {message}"
-    trouble = Finding(kind, (name,), message, remedy)
-    return TableColumn(name, np.zeros(0), trouble=trouble)
 
 # %% ../nbs/01_table.ipynb #read-column
 def read_column(name, raw) -> TableColumn:
@@ -304,34 +306,7 @@ def count_missing(column, mask=None) -> TableColumn:
     column.missing = {sort: n for sort, n in counts.items() if n > 0}
     return column
 
-# %% ../nbs/01_table.ipynb #split-table
-def split_table(x, max_rows: int | None) -> tuple[list, list, int]:
-    "Names of the columns, the columns cut to `max_rows`, and the number of rows."
-    wanted = "Expected a table: an array (rows, columns), a data frame or one column"
-    try:
-        rows = None if isinstance(x, str | bytes | dict | set) else len(x)
-    except Exception:
-        rows = None
-    if rows is None:
-        raise TypeError(f"{wanted}, received {shown_type(x)}")
-    if hasattr(x, "columns") and hasattr(x, "head"):
-        head = x.head(rows if max_rows is None else max_rows)
-        names = list(x.columns)
-        if hasattr(head, "iloc"):  # names may stand there twice
-            return names, [head.iloc[:, i] for i in range(len(names))], rows
-        return names, [head[name] for name in names], rows
-    if hasattr(x, "to_numpy") and hasattr(x, "head"):  # a frame's column
-        head = x.head(rows if max_rows is None else max_rows)
-        return [0 if x.name in (None, "") else x.name], [head], rows
-    x = read_array(x, max_rows, wanted)
-    if x.dtype.names and x.ndim == 1:
-        return list(x.dtype.names), [x[name] for name in x.dtype.names], rows
-    x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2:
-        raise ValueError(f"{wanted}, received an array of shape {(rows, *x.shape[1:])}")
-    return list(range(x.shape[1])), list(x.T), rows
-
-
+# %% ../nbs/01_table.ipynb #read-array
 def shown_type(x) -> str:
     "What was received, in few words."
     small = x is None or isinstance(x, int | float)
@@ -361,6 +336,33 @@ def read_array(x, max_rows, wanted) -> np.ndarray:
         raise TypeError(f"{wanted}, received {shown_type(x)}")
     return array
 
+# %% ../nbs/01_table.ipynb #split-table
+def split_table(x, max_rows: int | None) -> tuple[list, list, int]:
+    "Names of the columns, the columns cut to `max_rows`, and the number of rows."
+    wanted = "Expected a table: an array (rows, columns), a data frame or one column"
+    try:
+        rows = None if isinstance(x, str | bytes | dict | set) else len(x)
+    except Exception:
+        rows = None
+    if rows is None:
+        raise TypeError(f"{wanted}, received {shown_type(x)}")
+    if hasattr(x, "columns") and hasattr(x, "head"):
+        head = x.head(rows if max_rows is None else max_rows)
+        names = list(x.columns)
+        if hasattr(head, "iloc"):  # names may stand there twice
+            return names, [head.iloc[:, i] for i in range(len(names))], rows
+        return names, [head[name] for name in names], rows
+    if hasattr(x, "to_numpy") and hasattr(x, "head"):  # a frame's column
+        head = x.head(rows if max_rows is None else max_rows)
+        return [0 if x.name in (None, "") else x.name], [head], rows
+    x = read_array(x, max_rows, wanted)
+    if x.dtype.names and x.ndim == 1:
+        return list(x.dtype.names), [x[name] for name in x.dtype.names], rows
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2:
+        raise ValueError(f"{wanted}, received an array of shape {(rows, *x.shape[1:])}")
+    return list(range(x.shape[1])), list(x.T), rows
+
 # %% ../nbs/01_table.ipynb #find-missing
 def find_missing(column: TableColumn) -> list:
     "NaN, infinite, empty or masked entries."
@@ -370,9 +372,8 @@ def find_missing(column: TableColumn) -> list:
     sorts = [f"{n:,} {sort}" for sort, n in column.missing.items()]
     row = int(np.flatnonzero(np.isnan(column.values))[0])
     entries = "entry" if count == 1 else "entries"
-    message = (
-        f"{column.label} has {' and '.join(sorts)} {entries}, first in row {row:,}."
-    )
+    message = f"{column.label} has {' and '.join(sorts)} {entries}, "
+    message += f"first in row {row:,}."
     remedy = "Drop these rows, or fill them in."
     return [Finding("missing", (column.name,), message, remedy, value=count)]
 
@@ -411,10 +412,11 @@ def grid_step(column: TableColumn) -> float:
 # %% ../nbs/01_table.ipynb #find-constant
 def find_constant(column: TableColumn) -> list:
     "One value, up to rounding."
-    if not column.is_constant:
+    if not column.is_constant or len(column.ordered) < 2:
         return []
+    rows = "every row that has it" if column.missing else "every row"
     value = short_number(float(column.ordered[len(column.ordered) // 2]), 6)
-    message = f"{column.label} is {value} in every row: its density has no bound."
+    message = f"{column.label} is {value} in {rows}: its density has no bound."
     if column.ordered[0] != column.ordered[-1]:
         message = f"{column.label} differs from {value} by no more than rounding: "
         message += "its density has no bound."
@@ -428,16 +430,16 @@ def find_ties(column: TableColumn) -> list:
     "Many rows at one value, few distinct values, or all values on a grid."
     values, counts = column.distinct
     rows = len(column.ordered)
-    if not rows:
+    if column.is_constant:
         return []
     step = grid_step(column)
     spacing = short_number(step, 6)
     top, share = int(np.argmax(counts)), counts.max() / rows
-    second = np.sort(counts)[-2:][0]
+    second = np.delete(counts, top).max(initial=0)
     few = rows >= 50 and len(values) * 10 <= rows
     heap = share > TIED_SHARE and counts[top] > 2
     noise = f"Add uniform noise of its spacing, {spacing}"
-    if step == 1:
+    if step == 1 and values[0] % 1 == 0:
         noise += " (`UniformDequantization`)"
     noise += ", or give it as a context."
     no_bound = "its density has no bound."
@@ -471,7 +473,7 @@ def find_outliers(column: TableColumn) -> list:
     "A few rows far from all others."
     x = column.ordered
     rows = len(x)
-    if rows < 10:
+    if rows < 10 or column.is_constant:
         return []
     x = x / column.size  # no square overflows
     low, median, high = x[[rows // 4, rows // 2, 3 * rows // 4]]
@@ -516,7 +518,7 @@ def find_outliers(column: TableColumn) -> list:
 def find_range(column: TableColumn) -> list:
     "What float32 would lose, and units far from mean 0 and spread 1."
     mean, spread = column.moments
-    if not len(column.ordered) or column.is_constant:
+    if column.is_constant:
         return []
     found = []
     with np.errstate(over="ignore"):
@@ -532,7 +534,7 @@ def find_range(column: TableColumn) -> list:
             f"{column.label} has a spread of {short_number(spread)} about "
             f"{short_number(mean)}, where float32's numbers are "
             f"{short_number(spacing)} apart: {many:,} of "
-            f"{len(column.distinct[0]):,} distinct values outlive the cast."
+            f"{np.unique(column.ordered).size:,} distinct values outlive the cast."
         )
         if column.resolution > 1e-15:
             remedy = "Read it as float64 at its source, and subtract the mean there."
@@ -679,8 +681,7 @@ def find_relations(columns: list) -> tuple[list, list]:
 # %% ../nbs/01_table.ipynb #inspect-table
 def inspect_table(
     x,  # Array `(n, d)` or `(n,)`, masked array, data frame, or list of rows
-    columns: Sequence
-    | None = None,  # Names, one a column; `None`: the frame's, or 0, 1, ...
+    columns: Sequence | None = None,  # Names; `None`: the frame's, or 0, 1, ...
     max_rows: int | None = 10_000,  # Only the first so many are looked at; `None`: all
 ) -> TableReport:
     """Look for what makes a density of the table's columns meaningless or hard to fit.
@@ -698,6 +699,8 @@ def inspect_table(
     if max_rows is not None and not max_rows >= 1:
         raise ValueError(f"Expected max_rows >= 1 or None, received {max_rows}")
     names, raw, rows = split_table(x, max_rows)
+    if not names:
+        raise ValueError("Expected a table: one column or more, received no columns")
     if columns is not None:
         if isinstance(columns, str) or len(columns) != len(names):
             received = columns if isinstance(columns, str) else f"{len(columns)} names"
@@ -707,14 +710,12 @@ def inspect_table(
     found = []
     for column in read:
         found += [column.trouble] if column.trouble else find_missing(column)
-        found += find_constant(column)
-        if not column.is_constant and len(column.ordered):
-            for find in (find_ties, find_outliers, find_range):
-                found += find(column)
+        for find in (find_constant, find_ties, find_outliers, find_range):
+            found += find(column)
     related, notes = find_relations([c for c in read if not c.trouble])
     if rows <= len(names):
         message = f"the table has {rows:,} rows for {len(names):,} columns."
         remedy = "Give more rows or fewer columns."
         related.append(Finding("few_rows", tuple(names), message, remedy, value=rows))
-    seen = len(raw[0]) if raw else 0
+    seen = rows if max_rows is None else min(rows, max_rows)
     return TableReport(found + related, names, rows, seen, notes)
