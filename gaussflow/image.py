@@ -327,7 +327,7 @@ class MultiScale(Reshaping):
         return super().from_config(restore(config, "chains"))
 
     def build(self, input_shape):
-        entering, self.parts = level_shapes(self.chains, input_shape[1:])
+        entering, self.part_shapes = level_shapes(self.chains, input_shape[1:])
         for chain, event in zip(self.chains, entering):
             build_in_turn([chain], (None, *event), self.context_shape)
         super().build(input_shape)
@@ -338,8 +338,8 @@ class MultiScale(Reshaping):
 
     def split_latent(self, z):
         "The parts of latents `(batch, D)`, one for each level, each with the shape of its images."
-        z, ends = self.prepare_latent(z), np.cumsum([np.prod(part) for part in self.parts])[:-1]
-        return [ops.reshape(flat, (-1, *part)) for flat, part in zip(ops.split(z, ends.tolist(), axis=1), self.parts)]
+        z, ends = self.prepare_latent(z), np.cumsum([np.prod(part) for part in self.part_shapes])[:-1]
+        return [ops.reshape(flat, (-1, *part)) for flat, part in zip(ops.split(z, ends.tolist(), axis=1), self.part_shapes)]
 
     def join_latent(self, parts):
         "The latents `(batch, D)` of parts as `split_latent` gives them."

@@ -138,7 +138,7 @@ def fit_mixture(
     )
     for _ in range(num_steps):
         mixture = em_step(u, mixture, background, width)
-    if smoothing is None and width > 0.05:
+    if smoothing is None and width > 0.05 and np.var(u) > 1e-6:
         mixture = scale_mixture(mixture, np.var(u) * (1 + 0.05**2))
     weights, means, variances = (
         part[np.argsort(mixture[1], kind="stable")] for part in mixture
