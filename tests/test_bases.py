@@ -98,7 +98,7 @@ def test_dropout_in_the_network_of_a_base_is_off():
     network = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dense(4)])
     flow = gf.NormalizingFlow([gf.Marginal(gf.Affine())], 2, base=gf.DiagonalNormal(network))
     x = {"x": ops.convert_to_tensor(X), "context": ops.convert_to_tensor(CONTEXT)}
-    flow.ensure_built(x)
+    flow.ensure_built(CONTEXT)
     losses = [float(flow.compute_loss(x=x, training=True)) for _ in range(2)]
     assert losses[0] == losses[1]
     np.testing.assert_allclose(losses[0], -np.mean(ops.convert_to_numpy(flow.log_prob(X, CONTEXT))), rtol=1e-5)
@@ -136,7 +136,7 @@ def right_flow(x, c):
     flow = gf.NormalizingFlow(
         [gf.FixedOrtho(np.eye(2)[::-1])], 2, base=gf.DiagonalNormal(gf.MLPConditioner(4, ()), gf.tanh_log_scale_clamp(1e3))
     )
-    flow.ensure_built(x, c)
+    flow.ensure_built(c)
     flow.base.conditioner.head.kernel.assign([[-1.0, 2.0, 0.0, 0.5]])
     flow.base.mean.assign([1.0, 0.0])
     flow.base.log_scale.assign([-0.7, 0.0])

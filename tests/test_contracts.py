@@ -75,6 +75,7 @@ BIJECTORS = {
     "chain": lambda: gf.Chain([gf.Householder(2, seed=6), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,))), gf.Permute([1, 2, 0])]),
     "inverse": lambda: gf.Inverse(gf.Chain([gf.LinearLU(seed=7), gf.AffineCoupling(HALF, gf.MLPConditioner(4, (8,)))])),
     "normalisation": gf.ActNorm,
+    "standardising": gf.Standardize,
     "flatten": gf.Flatten,
     "mixed channels": lambda: gf.InvertibleConv1x1(seed=8),
 }
@@ -93,7 +94,7 @@ ONCE_EACH = {
     *("permute", "linear, rotation", "additive coupling", "affine coupling", "mixture coupling", "coupling, no build", "chain", "inverse"),
     *("mixture, logistic", "spline", "spline coupling"),
     *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
-    *("normalisation", "flatten", "mixed channels"),
+    *("normalisation", "standardising", "flatten", "mixed channels"),
 }
 
 

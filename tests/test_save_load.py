@@ -45,7 +45,7 @@ def answers(flow, name, path):
 def flow_of(*bijectors, **kwargs):
     "A flow on the plane whose weights are away from the start."
     flow = gf.NormalizingFlow([gf.Householder(2, seed=0), *bijectors], event_shape=2, **kwargs)
-    flow.ensure_built(X, kwargs.get("context"))
+    flow.ensure_built(kwargs.get("context"))
     return scatter(flow)
 
 
