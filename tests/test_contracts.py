@@ -82,7 +82,9 @@ BIJECTORS = {
 IMAGE_BIJECTORS = {
     "squeeze": gf.Squeeze,
     "multi-scale": lambda: gf.MultiScale([gf.Chain([gf.Squeeze(), gf.ActNorm()]), gf.InvertibleConv1x1(seed=9)]),
-    "logit": gf.Logit,
+    "logit": lambda: gf.Logit(-1, 2),
+    "logit, margin": lambda: gf.Logit(alpha=0.05),
+    "log": lambda: gf.Log(-1, map="softplus"),
 }
 WITH_NOISE = {gf.UniformDequantization, gf.VariationalDequantization}  # bijections in one direction: `test_images.py` holds them to theirs
 
