@@ -153,8 +153,8 @@ class Logit(Bounded):
     """The interval onto the line: `z = logit(alpha + (1 - 2 alpha) u)`, u as below.
 
     Here `u = (x - low) / (high - low)`. With `alpha=0` the range is `(low, high)`: there
-    the density integrates to 1, outside it is 0, and samples lie strictly inside. With `alpha > 0` the range reaches further by
-    `alpha / (1 - 2 alpha)` of the width on both sides.
+    the density integrates to 1, outside it is 0, and samples lie strictly inside. With
+    `alpha > 0` it reaches further by `alpha / (1 - 2 alpha)` of the width on both sides.
 
     **Shapes** any event; bounds are numbers, or one for each entry of the last axis.
     **Raises** `ValueError` for bounds without room between them, for another `alpha`, and
