@@ -60,7 +60,7 @@ def next_inside(
     direction: int,  # 1: above the bound, -1: below
     width: np.ndarray | float = 1.0,  # Of the range, by which distances may be divided
 ) -> np.ndarray:
-    "The float next to a bound whose distance from it, over the width too, is a normal float."
+    "The nearest float whose distance from the bound, over the width too, is normal."
     least = (np.finfo(bound.dtype).tiny * np.maximum(width, 1)).astype(bound.dtype)
     near = np.nextafter(bound, np.full_like(bound, direction * np.inf))
     return np.where(np.abs(near - bound) < least, bound + direction * least, near)
@@ -150,11 +150,11 @@ class Bounded(Bijector):
 # %% ../nbs/10_bounded.ipynb #logit
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Logit(Bounded):
-    """The interval onto the line: `z = logit(alpha + (1 - 2 alpha) (x - low) / (high - low))`.
+    """The interval onto the line: `z = logit(alpha + (1 - 2 alpha) u)`, u as below.
 
-    With `alpha=0` the range is `(low, high)`: there the density integrates to 1, outside it
-    is 0, and samples lie strictly inside. With `alpha > 0` the range reaches further by
-    `alpha / (1 - 2 alpha)` of the width on both sides.
+    Here `u = (x - low) / (high - low)`. With `alpha=0` the range is `(low, high)`: there
+    the density integrates to 1, outside it is 0, and samples lie strictly inside. With
+    `alpha > 0` it reaches further by `alpha / (1 - 2 alpha)` of the width on both sides.
 
     **Shapes** any event; bounds are numbers, or one for each entry of the last axis.
     **Raises** `ValueError` for bounds without room between them, for another `alpha`, and
@@ -242,7 +242,7 @@ class Logit(Bounded):
         return f"from {low[column]:g} to {high[column]:g}"
 
     def constants(self) -> list:
-        "Tensors: both bounds, the width, the logs of 1 - 2 alpha and of width / (1 - 2 alpha)."
+        "Bounds, width, the logs of `1 - 2 alpha` and of `width / (1 - 2 alpha)`."
         low, high = self.ends
         shrunk = np.log1p(-2 * self.alpha)
         log_scale = np.log((high - low).astype("float64")) - shrunk
