@@ -783,7 +783,7 @@ class NormalizingFlow(keras.Model):
     def wide_parts(self) -> tuple:
         "Which of events and context float32 cannot hold."
         layers = {"x": self.bijectors[0], "context": self.context_scaling}
-        return tuple(k for k, layer in layers.items() if isinstance(layer, Standardize) and layer.wide)
+        return tuple(k for k, layer in layers.items() if layer is not None and layer.learns_from_all_rows and layer.wide)
 
     def answer(self, name, values, context):
         "Run a query: as a layer on symbols, plainly where a gradient may be wanted, else compiled and in chunks."
@@ -1036,7 +1036,7 @@ class NormalizingFlow(keras.Model):
     def awaiting(self) -> list:
         "The layers in front that learn from all rows, and have not yet: of events, and of contexts."
         layers = [(0, self.bijectors[0]), (1, self.context_scaling)]
-        layers = [(i, layer) for i, layer in layers if isinstance(layer, Standardize)]
+        layers = [(i, layer) for i, layer in layers if layer is not None and layer.learns_from_all_rows]
         return [(i, layer) for i, layer in layers if layer.awaits_data and (i == 0 or self.context_shape)]
 
     def standardize_from(self, read: TrainingData) -> None:
@@ -1053,7 +1053,7 @@ class NormalizingFlow(keras.Model):
         centered = self.wide_parts()
         x, context, _ = unpack_inputs(pack_inputs(self, events, context, centered))
         x, given, first = self.as_tensor(x), self.given(context, len(events), centered), self.bijectors[0]
-        if not isinstance(first, Standardize):
+        if not first.learns_from_all_rows:
             return self.bijectors, x, given
         forward = first.forward_centered if "x" in centered else first.forward_and_log_det
         return self.bijectors[1:], forward(x)[0], given
@@ -1095,7 +1095,7 @@ class NormalizingFlow(keras.Model):
         if not self.started and len(self.event_shape) == 1:
             events = np.concatenate([np.asarray(e) for e, _ in read.rows[:100]])[:10_000]
             first = self.bijectors[0]
-            advise(events, self.columns.get("x"), first.learns_units, isinstance(first, Standardize))
+            advise(events, self.columns.get("x"), first.learns_units, first.learns_from_all_rows)
         self.start(read)
         self.started = True
         inputs, target, weight = self.for_keras(read)
@@ -1107,7 +1107,7 @@ class NormalizingFlow(keras.Model):
     def standardizes_unadapted(self) -> bool:
         "Whether statistics of all rows are still to be learned."
         layers = [self.bijectors[0], self.context_scaling]
-        return any(isinstance(layer, Standardize) and layer.awaits_data for layer in layers)
+        return any(layer is not None and layer.learns_from_all_rows and layer.awaits_data for layer in layers)
 
     def read_validation(self, data):
         "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."

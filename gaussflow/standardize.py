@@ -68,6 +68,7 @@ class Standardize(Bijector):
     """
 
     learns_units = True
+    learns_from_all_rows = True
 
     def build(self, input_shape):
         if self.built:

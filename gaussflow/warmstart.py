@@ -45,7 +45,6 @@ from gaussflow.scalar import (
     ScalarBijection,
     packed_width,
 )
-from .standardize import Standardize
 from .table import inspect_table
 
 # %% ../nbs/09_warmstart.ipynb #shares
@@ -533,7 +532,7 @@ def initialize_flow_from_ig(
     if x.ndim == 2 and not flow.bijectors[0].whole_numbers:
         check_columns(x, names)
     read = flow.read_training(x if context is None else {"x": x, "context": context})
-    if x.ndim == 2 and not isinstance(flow.bijectors[0], Standardize):
+    if x.ndim == 2 and not flow.bijectors[0].learns_from_all_rows:
         check_float32(inspect_table(x, columns=names))
     before = [np.array(w) for w in flow.get_weights()]
     options = {
