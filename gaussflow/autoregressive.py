@@ -37,10 +37,7 @@ def check_order(
         values = np.asarray(order)
     names_each = np.array_equal(np.sort(values, axis=None), np.arange(d))
     if values.dtype.kind not in "iu" or values.ndim != 1 or not names_each:
-        raise ValueError(
-            f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, "
-            f"received order={order!r}"
-        )
+        raise ValueError(f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, received order={order!r}")
     return tuple(values.tolist())
 
 # %% ../nbs/15_autoregressive.ipynb #degrees
@@ -109,10 +106,7 @@ class MaskedMLPConditioner(MLPConditioner):
     def build(self, input_shape):
         x_shape = input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
         if x_shape[-1] != self.d:
-            raise ValueError(
-                f"Expected inputs of width {self.d} (d) in {type(self).__name__}, "
-                f"received shape {tuple(x_shape)}"
-            )
+            raise ValueError(f"Expected inputs of width {self.d} (d) in {type(self).__name__}, received shape {tuple(x_shape)}")
         super().build(input_shape)
         position = np.argsort(self.order) + 1
         context = np.zeros(joined_shape(input_shape)[-1] - self.d, int)
@@ -122,10 +116,7 @@ class MaskedMLPConditioner(MLPConditioner):
     def call(self, inputs, training=None):
         h = join_inputs(inputs)
         if h.shape[-1] != len(self.masks[0]):
-            raise ValueError(
-                f"Expected inputs of width {len(self.masks[0])}, context included, "
-                f"received {h.shape[-1]}"
-            )
+            raise ValueError(f"Expected inputs of width {len(self.masks[0])}, context included, received {h.shape[-1]}")
         for layer, mask in zip([*self.body, self.head], self.masks):
             kernel = ops.convert_to_tensor(layer.kernel)
             h = layer.activation(ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel))) + layer.bias)
@@ -211,10 +202,7 @@ class Autoregressive(ScalarLayer):
 
     def build(self, input_shape):
         if len(input_shape) != 2:
-            raise ValueError(
-                f"Expected events with one axis (vectors) in {type(self).__name__}, "
-                f"received shape {tuple(input_shape)}"
-            )
+            raise ValueError(f"Expected events with one axis (vectors) in {type(self).__name__}, received shape {tuple(input_shape)}")
         super().build(input_shape)
         d = input_shape[-1]
         self.build_params(d, seen=(d,))

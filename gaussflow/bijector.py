@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_config', 'restore', 'flow_dtype', 'structure_of', 'check_structure', 'store_structure', 'take_structure',
-           'FlowLayer', 'Bijector', 'check_conditioner', 'conditioner_inputs', 'build_conditioner', 'walk',
+           'FlowLayer', 'Bijector', 'check_conditioner', 'conditioner_inputs', 'build_conditioner', 'every_part',
            'any_uses_context', 'check_distinct', 'check_bijectors', 'build_in_turn', 'forward_through',
            'inverse_through', 'adapt_in_turn', 'Chain', 'Inverse', 'gradient', 'float64_twin',
            'finite_difference_jacobian', 'scatter_weights', 'check_maps', 'check_layer', 'check_bijector']
@@ -103,10 +103,7 @@ def check_structure(
     names = sorted(k for k in own | saved if own.get(k) != saved.get(k))
     if names:
         show = lambda parts: ", ".join(f"{k}={parts.get(k)!r}"[:200] for k in names)
-        raise ValueError(
-            f"Expected weights of the same structure in {owner} ({show(own)}), "
-            f"received weights saved with {show(saved)}"
-        )
+        raise ValueError(f"Expected weights of the same structure in {owner} ({show(own)}), received weights saved with {show(saved)}")
 
 
 def store_structure(
@@ -285,33 +282,33 @@ def build_conditioner(
     return tuple(conditioner(conditioner_inputs(*symbols)).shape)
 
 # %% ../nbs/01_bijector.ipynb #walk
-def walk(
+def every_part(
     parts: Sequence[FlowLayer],  # Bijectors
 ) -> Iterator[FlowLayer]:
     "Each of them, and what is inside."
     for part in parts:
         yield part
-        yield from walk(part.parts)
+        yield from every_part(part.parts)
 
 
 def any_uses_context(
     parts: Sequence[FlowLayer],  # Bijectors, or a base
 ) -> bool:
     "Whether one of them, or something inside, uses a context."
-    return any(part.uses_context for part in walk(parts))
+    return any(part.uses_context for part in every_part(parts))
+
 
 def check_distinct(
     parts: Sequence[FlowLayer],  # Bijectors, perhaps a base
 ) -> None:
     "**Raises** `ValueError` where one layer or one conditioner stands at two positions."
     seen = {}
-    for part in walk(parts):
+    for part in every_part(parts):
         for kind, item in (("bijectors", part), ("conditioners", getattr(part, "conditioner", None))):
             if item is not None and id(item) in seen:
                 one = "layer" if kind == "bijectors" else f"network ({item.name})"
                 raise ValueError(
-                    f"Expected distinct {kind}, received one {one} at two positions (its weights "
-                    "would be shared, and lost in a file)"
+                    f"Expected distinct {kind}, received one {one} at two positions (its weights would be shared, and lost in a file)"
                 )
             seen[id(item)] = item
 

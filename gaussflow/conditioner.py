@@ -48,10 +48,7 @@ def joined_shape(
     pairs = zip(context[-2:0:-1], kept[-2:0:-1])
     misfits = [None not in (c, k) and c not in (1, k) for c, k in pairs]
     if not 2 <= len(context) <= len(kept) or any(misfits):
-        raise ValueError(
-            f"Expected context of shape (batch, c) beside a kept part of shape "
-            f"{tuple(kept)}, received {tuple(context)}"
-        )
+        raise ValueError(f"Expected context of shape (batch, c) beside a kept part of shape {tuple(kept)}, received {tuple(context)}")
     return (*kept[:-1], kept[-1] + context[-1])
 
 # %% ../nbs/05_conditioner.ipynb #check-width
@@ -87,10 +84,7 @@ def check_hidden(
             raise TypeError("it has no order of widths")
         return tuple(check_width("hidden", width) for width in hidden)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected hidden as an integer or a sequence of integers, each >= 1, "
-            f"received hidden={hidden!r}"
-        ) from error
+        raise ValueError(f"Expected hidden as an integer or a sequence of integers, each >= 1, received hidden={hidden!r}") from error
 
 # %% ../nbs/05_conditioner.ipynb #check-activation
 def check_activation(
@@ -145,13 +139,8 @@ class MLPConditioner(keras.Model):
         self.output_width = check_width("output_width", output_width)
         self.hidden = check_hidden(hidden)
         self.activation = check_activation(activation)
-        self.body = [
-            self.make_hidden(i, width, name=f"hidden_{i}", dtype=self.dtype_policy)
-            for i, width in enumerate(self.hidden)
-        ]
-        self.head = self.make_layer(
-            self.output_width, kernel_initializer="zeros", name="head", dtype=self.dtype_policy
-        )
+        self.body = [self.make_hidden(i, width, name=f"hidden_{i}", dtype=self.dtype_policy) for i, width in enumerate(self.hidden)]
+        self.head = self.make_layer(self.output_width, kernel_initializer="zeros", name="head", dtype=self.dtype_policy)
 
     def get_config(self):
         return {

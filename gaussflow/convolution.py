@@ -19,10 +19,7 @@ def check_kernel(
 ) -> int:
     "Return an int. **Raises** `ValueError` unless it is odd and positive."
     if check_width("kernel_size", kernel_size) % 2 == 0:
-        raise ValueError(
-            f"Expected an odd kernel_size, whose window has a middle, "
-            f"received kernel_size={kernel_size}"
-        )
+        raise ValueError(f"Expected an odd kernel_size, whose window has a middle, received kernel_size={kernel_size}")
     return int(kernel_size)
 
 # %% ../nbs/10_convolution.ipynb #conv
@@ -72,10 +69,7 @@ class ConvConditioner(MLPConditioner):
     def build(self, input_shape):
         shape = joined_shape(input_shape)
         if len(shape) != 4:
-            raise ValueError(
-                f"Expected images (batch, height, width, channels) in {type(self).__name__}, "
-                f"received shape {shape}"
-            )
+            raise ValueError(f"Expected images (batch, height, width, channels) in {type(self).__name__}, received shape {shape}")
         super().build(input_shape)
 
 # %% ../nbs/10_convolution.ipynb #residual

@@ -14,11 +14,11 @@ import numpy as np
 from scipy import linalg, special
 
 # %% auto #0
-__all__ = ['check_points', 'check_count', 'check_positive', 'in_blocks', 'Density', 'check_density', 'Gaussian', 'Standardized',
-           'Product', 'MultivariateT', 'arc_distance', 'arc_windows', 'arc_log_prob', 'plane_grid', 'entropy_on_grids',
-           'moons_log_prob', 'moons_grid', 'moons_entropy', 'TwoMoons', 'PlaneMixture', 'EightGaussians', 'twist',
-           'Twisted', 'Pinwheel', 'integrate_panels', 'Rings', 'Spirals', 'Checkerboard', 'toy_densities', 'ToyData',
-           'toy_data', 'two_moons']
+__all__ = ['check_points', 'check_num_points', 'check_positive', 'in_blocks', 'Density', 'check_density', 'Gaussian',
+           'Standardized', 'Product', 'MultivariateT', 'arc_distance', 'arc_windows', 'arc_log_prob', 'plane_grid',
+           'entropy_on_grids', 'moons_log_prob', 'moons_grid', 'moons_entropy', 'TwoMoons', 'PlaneMixture',
+           'EightGaussians', 'twist', 'Twisted', 'Pinwheel', 'integrate_panels', 'Rings', 'Spirals', 'Checkerboard',
+           'toy_densities', 'ToyData', 'toy_data', 'two_moons']
 
 # %% ../nbs/11_data.ipynb #check-points
 def check_points(
@@ -32,7 +32,7 @@ def check_points(
     return x
 
 
-def check_count(
+def check_num_points(
     n: int,  # Number of draws asked for
     name: str = "a number of draws n",  # What the error calls it
 ) -> int:  # The same, as a Python int
@@ -176,7 +176,7 @@ class Gaussian(Density):
         "Return a Gaussian of unit variances whose covariance is `correlation ** abs(i - j)`."
         if not -1.0 < correlation < 1.0:
             raise ValueError(f"Expected -1 < correlation < 1, received correlation={correlation}")
-        place = np.arange(check_count(dim, "a number of dimensions dim"))
+        place = np.arange(check_num_points(dim, "a number of dimensions dim"))
         return cls(float(correlation) ** np.abs(place[:, None] - place))
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
@@ -186,7 +186,7 @@ class Gaussian(Density):
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points."
-        return self.mean + np.random.default_rng(seed).normal(size=(check_count(n), self.dim)) @ self.factor.T
+        return self.mean + np.random.default_rng(seed).normal(size=(check_num_points(n), self.dim)) @ self.factor.T
 
     def entropy(self) -> tuple[float, float]:
         "Return the entropy in closed form, and a bound of its rounding."
@@ -281,7 +281,7 @@ class MultivariateT(Density):
         scale: float = 1.0,  # Factor on the points
     ):
         check_positive(degrees=degrees, scale=scale)
-        self.dim = check_count(dim, "a number of dimensions dim")
+        self.dim = check_num_points(dim, "a number of dimensions dim")
         self.degrees, self.scale = float(degrees), float(scale)
         self.power = 0.5 * (self.degrees + self.dim)
         self.log_peak = float(special.gammaln(self.power) - special.gammaln(0.5 * self.degrees))
@@ -295,7 +295,7 @@ class MultivariateT(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: normal vectors over the root of a common chi-square."
         rng = np.random.default_rng(seed)
-        normal = rng.normal(size=(check_count(n), self.dim))
+        normal = rng.normal(size=(check_num_points(n), self.dim))
         return self.scale * normal / np.sqrt(rng.chisquare(self.degrees, (len(normal), 1)) / self.degrees)
 
     def entropy(self) -> tuple[float, float]:
@@ -424,7 +424,7 @@ class TwoMoons(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a moon by a fair coin, a uniform angle, Gaussian noise."
         rng = np.random.default_rng(seed)
-        n = check_count(n)
+        n = check_num_points(n)
         angle = rng.uniform(0.0, np.pi, n)
         upper = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         moons = np.where(rng.random((n, 1)) < 0.5, upper, np.array([1.0, 0.5]) - upper)
@@ -432,7 +432,7 @@ class TwoMoons(Density):
 
     def sample_even(self, n: int, seed: int = 0) -> np.ndarray:
         "Draw as `make_moons(n, noise=noise, random_state=seed)` does: angles on an even grid, in random order."
-        n = check_count(n)
+        n = check_num_points(n)
         rng = np.random.RandomState(seed)  # scikit-learn's generator, so that the draws are the same
         angles = [np.linspace(0.0, np.pi, n // 2), np.linspace(0.0, np.pi, n - n // 2)]
         moons = [np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles]
@@ -468,7 +468,7 @@ class PlaneMixture(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a part by a fair die, then a point of it."
         rng = np.random.default_rng(seed)
-        part = rng.integers(len(self.parts), size=check_count(n))
+        part = rng.integers(len(self.parts), size=check_num_points(n))
         return self.means[part] + np.einsum("nij,nj->ni", self.factors[part], rng.normal(size=(n, 2)))
 
     def entropy(self) -> tuple[float, float]:
@@ -547,7 +547,7 @@ class Pinwheel(Twisted):
         rate: float = -0.085,  # Angle of the twist at radius 1, in radians, anticlockwise
     ):
         check_positive(radius=radius, along=along, across=across)
-        angle = 2.0 * np.pi / check_count(arms, "a number of arms") * np.arange(arms)
+        angle = 2.0 * np.pi / check_num_points(arms, "a number of arms") * np.arange(arms)
         out = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         shapes = across**2 * np.eye(2) + (along**2 - across**2) * out[:, :, None] * out[:, None, :]
         super().__init__(PlaneMixture([Gaussian(shape, radius * u) for shape, u in zip(shapes, out)]), rate)
@@ -601,7 +601,7 @@ class Rings(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a circle by a fair die, a uniform angle, Gaussian noise."
         rng = np.random.default_rng(seed)
-        radius = rng.choice(self.radii, check_count(n))
+        radius = rng.choice(self.radii, check_num_points(n))
         angle = rng.uniform(0.0, 2.0 * np.pi, n)
         return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1) + self.noise * rng.normal(size=(n, 2))
 
@@ -632,7 +632,7 @@ class Spirals(Density):
         check_positive(radius=radius, noise=noise)
         if not np.isfinite(winding):
             raise ValueError(f"Expected a finite winding, received winding={winding}")
-        self.arms, self.winding = check_count(arms, "a number of arms"), float(winding)
+        self.arms, self.winding = check_num_points(arms, "a number of arms"), float(winding)
         self.radius, self.noise = float(radius), float(noise)
         self.log_disc = float(np.log(self.radius**2 / self.sharpness) + special.gammaln(2.0 / self.sharpness))
 
@@ -656,7 +656,7 @@ class Spirals(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a radius, an arm by a fair die, an angle around it."
         rng = np.random.default_rng(seed)
-        r = self.radius * rng.gamma(2.0 / self.sharpness, size=check_count(n)) ** (1.0 / self.sharpness)
+        r = self.radius * rng.gamma(2.0 / self.sharpness, size=check_num_points(n)) ** (1.0 / self.sharpness)
         turn = rng.vonmises(0.0, self.concentration(r)) + 2.0 * np.pi * rng.integers(self.arms, size=n)
         angle = self.winding * r + turn / self.arms
         return np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1)
@@ -690,7 +690,7 @@ class Checkerboard(Density):
         squares: int = 4,  # Squares in a row, an even number
     ):
         check_positive(half_width=half_width)
-        if check_count(squares, "a number of squares") % 2:
+        if check_num_points(squares, "a number of squares") % 2:
             raise ValueError(f"Expected an even number of squares, received squares={squares}")
         self.half_width, self.squares = float(half_width), int(squares)
         self.side = 2.0 * self.half_width / self.squares
@@ -708,7 +708,7 @@ class Checkerboard(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a square by a fair die, a uniform point of it."
         rng = np.random.default_rng(seed)
-        column, pair = rng.integers(self.squares, size=check_count(n)), rng.integers(self.squares // 2, size=n)
+        column, pair = rng.integers(self.squares, size=check_num_points(n)), rng.integers(self.squares // 2, size=n)
         corner = np.stack([column, 2 * pair + column % 2], axis=-1)
         return self.side * (corner + rng.random((n, 2))) - self.half_width
 
@@ -752,7 +752,7 @@ def toy_data(
         if density not in toy_densities():
             raise ValueError(f"Expected one of {', '.join(toy_densities())}, received {density!r}")
         density = toy_densities()[density]
-    if check_count(n) < 2:
+    if check_num_points(n) < 2:
         raise ValueError(f"Expected at least n=2 points to take a scaling from, received n={n}")
     draw = density.sample if draw is None else draw
     raw = draw(n, seed)

@@ -35,9 +35,7 @@ def read_column(column, name: str, label: str) -> np.ndarray:
             # nullable numbers with missing ones: pandas keeps them as objects
             values = np.asarray(column.to_numpy(dtype="float64", na_value=np.nan))
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected numbers in column {label!r} of {name}, received {kind} ({error})"
-        ) from error
+        raise ValueError(f"Expected numbers in column {label!r} of {name}, received {kind} ({error})") from error
     if values.dtype.kind == "O":
         flat = [v for v in values.tolist() if v is not None and v == v]
         if all(isinstance(v, (int, float, np.number, np.bool_)) for v in flat):
@@ -67,10 +65,7 @@ def read_frame(
     missing = [c for c in wanted if c not in present]
     unknown = [c for c in present if c not in wanted]
     if missing or unknown:
-        raise ValueError(
-            f"Expected the columns {wanted} in {name}, received missing columns {missing} "
-            f"and unknown columns {unknown}"
-        )
+        raise ValueError(f"Expected the columns {wanted} in {name}, received missing columns {missing} and unknown columns {unknown}")
     labels = dict(zip(present, frame.columns))
     parts = [read_column(frame[labels[c]], name, c) for c in wanted]
     return np.stack(parts, axis=1) if parts else np.zeros((len(frame), 0))
@@ -99,10 +94,7 @@ def read_array(
         return x
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
         row = int(np.argwhere(np.ma.getmaskarray(x))[0][0])
-        raise ValueError(
-            f"Expected {name} without masked entries, received one in row {row}: drop such "
-            "rows or fill them"
-        )
+        raise ValueError(f"Expected {name} without masked entries, received one in row {row}: drop such rows or fill them")
     if column_names(x) is not None:
         return read_frame(x, name, columns)
     if hasattr(x, "to_numpy") and hasattr(x, "dtype"):
@@ -157,10 +149,7 @@ def check_vector(
     "The size of vectors. **Raises** `ValueError` for more axes, and sizes below 1."
     sizes = check_shape(event_shape, name)
     if len(sizes) != 1:
-        raise ValueError(
-            f"Expected {name} as an integer or one axis (vectors of 1 number or more), "
-            f"received {name}={event_shape!r}"
-        )
+        raise ValueError(f"Expected {name} as an integer or one axis (vectors of 1 number or more), received {name}={event_shape!r}")
     return sizes[0]
 
 
@@ -212,10 +201,7 @@ def read_events(
     if not fits(shape[1:], event_shape):
         batch = f"a batch of events has shape ({', '.join(map(str, ('batch', *event_shape)))})"
         what = "" if name == "x" else f" in {name}"
-        raise ValueError(
-            f"Expected events of shape {tuple(event_shape)} (input_dim){what}, "
-            f"received shape {shape}; {batch}"
-        )
+        raise ValueError(f"Expected events of shape {tuple(event_shape)} (input_dim){what}, received shape {shape}; {batch}")
     return values
 
 # %% ../nbs/01_events.ipynb #read-context
@@ -244,9 +230,7 @@ def read_context(
         one = "" if rows in (1, None) else ", or one row for all,"
         expected = ("batch" if rows is None else rows, *inner)
         text = f"({', '.join(map(str, expected))}{',' if len(expected) == 1 else ''})"
-        raise ValueError(
-            f"Expected context of shape {text}{one} in {owner}, received shape {given}"
-        )
+        raise ValueError(f"Expected context of shape {text}{one} in {owner}, received shape {given}")
     return values
 
 
@@ -284,11 +268,9 @@ def check_finite(
     column = repr(columns[column]) if columns and isinstance(column, int) else column
     place = f"row {row}" + (f", column {column}" if column != () else "")
     value = values[tuple(np.argwhere(~np.isfinite(values))[0])]
-    raise ValueError(
-        f"Expected finite training data, received {value} in {name} at {place}"
-    )
+    raise ValueError(f"Expected finite training data, received {value} in {name} at {place}")
 
-
+# %% ../nbs/01_events.ipynb #check-weights
 def check_weights(
     sample_weight,  # What `fit` and `evaluate` are given
     rows: int,  # How many events there are
@@ -303,9 +285,7 @@ def check_weights(
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"Expected sample_weight >= 0 and finite, received {values[row]} in row {row}"
-        )
+        raise ValueError(f"Expected sample_weight >= 0 and finite, received {values[row]} in row {row}")
     if rows and not (values > 0).any():
         raise ValueError("Expected some positive sample_weight, received zeros only")
     return values
@@ -330,8 +310,7 @@ def check_target(
     if weighted and values.dtype.kind in "biuf" and not values.any():
         return
     raise ValueError(
-        f"Expected no targets, received a second array of shape {values.shape}: "
-        'a context is given as {"x": x, "context": c}'
+        f'Expected no targets, received a second array of shape {values.shape}: a context is given as {{"x": x, "context": c}}'
     )
 
 # %% ../nbs/01_events.ipynb #split-context
@@ -343,9 +322,7 @@ def split_context(
         return inputs, None
     if "x" not in inputs or set(inputs) - {"x", "context"}:
         keys = sorted(map(str, inputs))
-        raise ValueError(
-            f"Expected a dictionary with the keys 'x' and 'context', received {keys}"
-        )
+        raise ValueError(f"Expected a dictionary with the keys 'x' and 'context', received {keys}")
     return inputs["x"], inputs.get("context")
 
 # %% ../nbs/01_events.ipynb #batches

@@ -19,7 +19,7 @@ from .bounded import Logit
 from .conditioner import check_width
 from .convolution import ConvConditioner, ResidualConvConditioner
 from .coupling import AffineCoupling, Coupling, alternating_mask, check_mask, checkerboard_mask, default_half_mask
-from .events import check_count, check_shape
+from .events import check_shape
 from .flow import NormalizingFlow, coupling_by, flow_of, mlp_coupling
 from gaussflow.image import (
     Flatten,

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CENTERED', 'resolve_jit_compile', 'must_stay_differentiable', 'compile_method', 'chunk_rows', 'ChunkedRunner',
            'apply_rows', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'outside_trace', 'is_symbolic',
-           'nan_rows', 'mark_nan', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent', 'check_float32',
-           'advise', 'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present',
-           'is_concrete', 'FlowQuery', 'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow',
+           'nan_rows', 'answer_nan', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent',
+           'check_float32', 'advise', 'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch',
+           'only_present', 'is_concrete', 'FlowQuery', 'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow',
            'check_start_data', 'coupling_by', 'mlp_coupling', 'flow_of', 'make_coupling_flow',
            'make_gaussianization_flow', 'restart']
 
@@ -278,15 +278,11 @@ def nan_rows(
     *tensors,  # `(n, ...)` each, or `None`
 ):
     "True for each row that holds a NaN, `(n,)`."
-    flags = [
-        ops.any(ops.isnan(ops.reshape(t, (ops.shape(t)[0], -1))), axis=1)
-        for t in tensors
-        if t is not None
-    ]
+    flags = [ops.any(ops.isnan(ops.reshape(t, (ops.shape(t)[0], -1))), axis=1) for t in tensors if t is not None]
     return functools.reduce(ops.logical_or, flags)
 
 
-def mark_nan(
+def answer_nan(
     value,  # `(n, ...)`
     wrong,  # True where there is nothing to answer, `(n,)`
 ):
@@ -427,8 +423,7 @@ def map_batches(
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(
-        "Expected arrays, tf.data, a PyDataset or a generator for events that float32 cannot "
-        f"hold, received {type(data).__name__}"
+        f"Expected arrays, tf.data, a PyDataset or a generator for events that float32 cannot hold, received {type(data).__name__}"
     )
 
 # %% ../nbs/07_flow.ipynb #flow-helpers
@@ -487,7 +482,7 @@ def center_batch(
             inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offset, flow.compute_dtype)
     return (inputs, *more)
 
-
+# %% ../nbs/07_flow.ipynb #only-present
 def only_present(
     weight,  # Sample weights
     events,  # `(n, *event)`
@@ -739,7 +734,7 @@ class NormalizingFlow(keras.Model):
         given = self.given(context, ops.shape(x)[0])
         states, log_det = self.states(x, given, training)
         wrong = nan_rows(x, given)
-        return mark_nan(states[-1], wrong), mark_nan(log_det, wrong)
+        return answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
 
     def inverse_and_log_det(self, z, context=None, training=None):
         "Latent to data. **Returns** `x` and the summed log-determinant of the inverse (nats), plainly and differentiably."
@@ -756,7 +751,7 @@ class NormalizingFlow(keras.Model):
         else:
             x, log_det = inverse_through(self.bijectors, z, given, training)
         wrong = nan_rows(z, given)
-        return mark_nan(x, wrong), mark_nan(log_det, wrong)
+        return answer_nan(x, wrong), answer_nan(log_det, wrong)
 
     # Queries
 
@@ -766,7 +761,7 @@ class NormalizingFlow(keras.Model):
         given = self.given(context, ops.shape(x)[0], centered)
         states, log_det = self.states(x, given, False, centered)
         log_prob = settle_overflow(self.base.log_prob(states[-1], context=given) + log_det, x)
-        return mark_nan(log_prob, nan_rows(x, given))
+        return answer_nan(log_prob, nan_rows(x, given))
 
     def compute_invert(self, z, context=None, centered=()):
         "The events of latent tensors."
@@ -885,8 +880,7 @@ class NormalizingFlow(keras.Model):
         rows = context.shape[0]
         if not per_row and rows not in (1, num_samples):
             raise ValueError(
-                f"Expected context of 1 or {num_samples} rows, received {rows}: "
-                f"per_row=True draws {num_samples} samples for each row"
+                f"Expected context of 1 or {num_samples} rows, received {rows}: per_row=True draws {num_samples} samples for each row"
             )
         if is_concrete(context):
             check_finite(context, "context", self.columns.get("context"))
@@ -926,7 +920,7 @@ class NormalizingFlow(keras.Model):
         given = self.given(context, ops.shape(x)[0], centered)
         states, log_det = self.states(x, given, training, centered)
         wrong = nan_rows(x, given)
-        z, log_det = mark_nan(states[-1], wrong), mark_nan(log_det, wrong)
+        z, log_det = answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
         own_loss = -ops.mean(log_det)
         self.add_loss(own_loss)
         self.memory.extend((z, log_det, given, own_loss))
@@ -1087,7 +1081,7 @@ class NormalizingFlow(keras.Model):
         **Raises** `ValueError` for data that are not finite, with row and column, for targets, and
         for weights that are negative. **Warns** once of columns without a density, and of raw units.
         """
-        if x is not None and not isinstance(x, dict) or isinstance(x, dict) and "x" in x:
+        if (x is not None and not isinstance(x, dict)) or (isinstance(x, dict) and "x" in x):
             self.remember_columns(x)
         limit = kwargs.get("steps_per_epoch") or (100 if is_one_shot(x) else 1000)
         waits = self.standardizes_unadapted()
@@ -1159,7 +1153,7 @@ class NormalizingFlow(keras.Model):
             if sample_weight is not None:
                 events, given, wrong = only_present(sample_weight, events, given, wrong)
             states, log_det = self.states(events, given, training, centered)
-            latent, log_det = mark_nan(states[-1], wrong), mark_nan(log_det, wrong)
+            latent, log_det = answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
         nll = -(self.base.log_prob(latent, context=given) + log_det)
         loss = NegativeLogLikelihood()(nll, nll, sample_weight=sample_weight)
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
@@ -1276,7 +1270,10 @@ def make_gaussianization_flow(
     num_components: int = 8,  # K of every mixture
     pca_init_data=None,  # Data `(n, d)`: rotations become fixed principal axes of what arrives
     mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives
-    context_hidden: Sequence[int] | None = (64, 64),  # Hidden widths of the network of each marginal layer, made where a context comes along
+    context_hidden: Sequence[int] | None = (
+        64,
+        64,
+    ),  # Hidden widths of the network of each marginal layer, made where a context comes along
     base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:

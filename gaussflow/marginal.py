@@ -203,9 +203,7 @@ def quantile_mixture(
     own, total = np.var(x, axis=0), carried_variances(x)
     least = max(point_width(len(x)) ** 2, 1e-4)
     between = np.var(means, axis=1)
-    room = np.minimum(
-        (1 - least) * total, between * np.minimum(total / np.maximum(own, 1e-300), 1)
-    )
+    room = np.minimum((1 - least) * total, between * np.minimum(total / np.maximum(own, 1e-300), 1))
     factor = np.sqrt(room / np.where(between > 0, between, 1.0))[:, None]
     center = means.mean(axis=1, keepdims=True)
     means = np.where(factor < 1, center + factor * (means - center), means)

@@ -39,9 +39,7 @@ class RunningMoments:
         squares = np.square(x - mean).sum(axis=0)
         if not np.isfinite(squares).all():
             column = int(np.flatnonzero(~np.isfinite(squares))[0])
-            raise ValueError(
-                f"Expected finite training data, received NaN or infinity in column {column}"
-            )
+            raise ValueError(f"Expected finite training data, received NaN or infinity in column {column}")
         total, change = self.count + len(x), mean - self.mean
         self.squares = self.squares + squares + change**2 * (self.count * len(x) / total)
         self.mean = self.mean + change * (len(x) / total)
@@ -75,13 +73,9 @@ class Standardize(Bijector):
             return
         super().build(input_shape)
         for name, start in (("offset", "zeros"), ("mean", "zeros"), ("scale", "ones")):
-            weight = self.add_weight(
-                shape=input_shape[-1:], initializer=start, trainable=False, name=name
-            )
+            weight = self.add_weight(shape=input_shape[-1:], initializer=start, trainable=False, name=name)
             setattr(self, name, weight)
-        self.adapted = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="adapted"
-        )
+        self.adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="adapted")
 
     @property
     def awaits_data(self):

@@ -254,7 +254,7 @@ def read_objects(name, raw) -> TableColumn:
     return troubled(name, "type", message, remedy)
 
 # %% ../nbs/01_table.ipynb #read-column
-def read_column(name, raw) -> TableColumn:
+def column_numbers(name, raw) -> TableColumn:
     "Read an array or a frame's column. A column without numbers becomes a finding."
     dtype = str(raw.dtype).lower()
     kind = getattr(raw.dtype, "kind", "")
@@ -313,7 +313,7 @@ def shown_type(x) -> str:
     return repr(x) if small else f"{type(x).__module__}.{type(x).__name__}"
 
 
-def read_array(x, max_rows, wanted) -> np.ndarray:
+def table_array(x, max_rows, wanted) -> np.ndarray:
     "The first rows as an array. **Raises** `TypeError` or `ValueError`."
     if isinstance(x, list | tuple):
         x = x[:max_rows]
@@ -355,7 +355,7 @@ def split_table(x, max_rows: int | None) -> tuple[list, list, int]:
     if hasattr(x, "to_numpy") and hasattr(x, "head"):  # a frame's column
         head = x.head(rows if max_rows is None else max_rows)
         return [0 if x.name in (None, "") else x.name], [head], rows
-    x = read_array(x, max_rows, wanted)
+    x = table_array(x, max_rows, wanted)
     if x.dtype.names and x.ndim == 1:
         return list(x.dtype.names), [x[name] for name in x.dtype.names], rows
     x = x[:, None] if x.ndim == 1 else x
@@ -706,7 +706,7 @@ def inspect_table(
             received = columns if isinstance(columns, str) else f"{len(columns)} names"
             raise ValueError(f"Expected {len(names)} column names, received {received}")
         names = list(columns)
-    read = [read_column(name, values) for name, values in zip(names, raw)]
+    read = [column_numbers(name, values) for name, values in zip(names, raw)]
     found = []
     for column in read:
         found += [column.trouble] if column.trouble else find_missing(column)

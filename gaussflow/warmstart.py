@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['point_shares', 'em_step', 'scale_mixture', 'fit_mixture', 'check_random_state', 'location_and_spread', 'fit_scalar',
-           'principal_rotation', 'set_rotation', 'shrinkages', 'shrunk_covariance', 'normal_scores', 'choose_shrinkage',
-           'widened', 'dependent_columns', 'check_columns', 'moved_dimensions', 'head_candidates', 'zero_head',
-           'fit_layer', 'BlockCounter', 'Arrivals', 'start_layer', 'start_in_turn', 'initialize_flow_from_ig',
-           'BlockReport', 'new_block', 'normal_block', 'gains', 'report_row', 'grow', 'fit_blocks',
-           'iterative_gaussianization']
+           'principal_rotation', 'set_rotation', 'shrinkages', 'shrunk_covariance', 'held_out_scores',
+           'choose_shrinkage', 'widened', 'dependent_columns', 'check_columns', 'moved_dimensions', 'head_candidates',
+           'zero_head', 'fit_layer', 'BlockCounter', 'Arrivals', 'start_layer', 'start_in_turn',
+           'initialize_flow_from_ig', 'BlockReport', 'new_block', 'normal_block', 'gains', 'report_row', 'grow',
+           'fit_blocks', 'iterative_gaussianization']
 
 # %% ../nbs/09_warmstart.ipynb #imports
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def scale_mixture(
     ratio = variance / (weights @ (variances + (means - mean) ** 2))
     return weights, mean + np.sqrt(ratio) * (means - mean), ratio * variances
 
-
+# %% ../nbs/09_warmstart.ipynb #fit-mixture-em
 def fit_mixture(
     x: np.ndarray,  # Numbers, `(n,)`
     num_components: int,  # K
@@ -115,33 +115,25 @@ def fit_mixture(
     """
     x = np.asarray(x, "float64")
     if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
-        raise ValueError(
-            f"Expected a vector of at least 2 finite numbers, received shape {x.shape}"
-        )
+        raise ValueError(f"Expected a vector of at least 2 finite numbers, received shape {x.shape}")
     num_components = check_width("num_components", num_components)
     num_steps = check_width("num_steps", num_steps)
     rng = np.random.default_rng(seed)
     x = x if len(x) <= max_rows else rng.choice(x, max_rows, replace=False)
     center, spread = location_and_spread(x)
     u = (x - center) / spread
-    means = np.quantile(
-        u, (np.arange(num_components) + rng.random(num_components)) / num_components
-    )
+    means = np.quantile(u, (np.arange(num_components) + rng.random(num_components)) / num_components)
     mixture = (
         np.full(num_components, 1 / num_components),
         means,
         np.full(num_components, 1 / num_components),
     )
-    width = (
-        max(0.05, point_width(num_points or len(u))) if smoothing is None else smoothing
-    )
+    width = max(0.05, point_width(num_points or len(u))) if smoothing is None else smoothing
     for _ in range(num_steps):
         mixture = em_step(u, mixture, background, width)
     if smoothing is None and width > 0.05 and np.var(u) > 1e-6:
         mixture = scale_mixture(mixture, np.var(u) * (1 + 0.05**2))
-    weights, means, variances = (
-        part[np.argsort(mixture[1], kind="stable")] for part in mixture
-    )
+    weights, means, variances = (part[np.argsort(mixture[1], kind="stable")] for part in mixture)
     return {
         "logits": np.log(weights),
         "means": center + spread * means,
@@ -151,14 +143,8 @@ def fit_mixture(
 
 def check_random_state(random_state: int) -> None:
     "**Raises** `ValueError` unless it is a non-negative integer."
-    if (
-        isinstance(random_state, bool)
-        or not isinstance(random_state, (int, np.integer))
-        or random_state < 0
-    ):
-        raise ValueError(
-            f"Expected random_state >= 0 (an integer), received random_state={random_state!r}"
-        )
+    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)) or random_state < 0:
+        raise ValueError(f"Expected random_state >= 0 (an integer), received random_state={random_state!r}")
 
 
 def location_and_spread(x: np.ndarray) -> tuple[float, float]:
@@ -235,7 +221,7 @@ def shrunk_covariance(
     return (1 - share) * own + share * np.diag(target)
 
 
-def normal_scores(
+def held_out_scores(
     seen: np.ndarray,  # Rows that are fitted to, `(n, d)`
     left_out: np.ndarray,  # Rows that are scored, `(m, d)`
 ) -> np.ndarray:
@@ -262,7 +248,7 @@ def choose_shrinkage(
     if len(x) < 4:
         return options[0]
     folds = KFold(min(len(x), 10), shuffle=True, random_state=0).split(x)
-    scores = np.concatenate([normal_scores(x[a], x[b]) for a, b in folds], axis=1)
+    scores = np.concatenate([held_out_scores(x[a], x[b]) for a, b in folds], axis=1)
     best = int(np.argmax(scores.mean(axis=1)))
     ahead = scores[best] - scores[0]
     sure = ahead.mean() > ahead.std(ddof=1) / np.sqrt(len(ahead))
@@ -323,8 +309,7 @@ def check_columns(
     if constant.size:
         columns = ", ".join(f"{names[i]!r} (always {x[0, i]:g})" for i in constant)
         raise ValueError(
-            f"Expected columns that vary, received constant columns {columns}: {unbounded}; "
-            "drop them, or add noise of their resolution"
+            f"Expected columns that vary, received constant columns {columns}: {unbounded}; drop them, or add noise of their resolution"
         )
     dependent = dependent_columns(x)
     if dependent.size:
@@ -513,22 +498,16 @@ def initialize_flow_from_ig(
     **Source** [Meng, Song & Ermon 2020](https://arxiv.org/abs/2003.01941)
     """
     if not flow.built:
-        raise RuntimeError(
-            "Expected a built flow, received one that is not built: call flow.build((None, input_dim)) first"
-        )
+        raise RuntimeError("Expected a built flow, received one that is not built: call flow.build((None, input_dim)) first")
     x, context = split_context(x) if isinstance(x, dict) else (x, context)
     check_finite(x)
     names = column_names(x)
     x = np.asarray(read_array(x))
     if x.shape[1:] != flow.event_shape or len(x) < 2:
-        raise ValueError(
-            f"Expected x of shape (n, *{flow.event_shape}) (input_dim) with n >= 2, received shape {x.shape}"
-        )
+        raise ValueError(f"Expected x of shape (n, *{flow.event_shape}) (input_dim) with n >= 2, received shape {x.shape}")
     check_random_state(random_state)
     if rotations not in ("pca", "keep"):
-        raise ValueError(
-            f"Expected rotations to be 'pca' or 'keep', received rotations={rotations!r}"
-        )
+        raise ValueError(f"Expected rotations to be 'pca' or 'keep', received rotations={rotations!r}")
     if x.ndim == 2 and not flow.bijectors[0].whole_numbers:
         check_columns(x, names)
     read = flow.read_training(x if context is None else {"x": x, "context": context})
@@ -557,7 +536,6 @@ def initialize_flow_from_ig(
         flow.set_weights(before)
         raise
 
-
 # %% ../nbs/09_warmstart.ipynb #block-report
 class BlockReport(list):
     "One dictionary per block: `block`, `gain`, `standard_error` and `log_likelihood` so far (nats, held-out points), `kept`."
@@ -566,9 +544,7 @@ class BlockReport(list):
         lines = [f"{'block':>5} {'gain':>9} {'std. error':>11} {'log-lik.':>9}  kept"]
         for row in self:
             numbers = f"{row['gain']:9.4f} {row['standard_error']:11.4f} {row['log_likelihood']:9.4f}"
-            lines.append(
-                f"{row['block']:5d} {numbers}  {'yes' if row['kept'] else 'no'}"
-            )
+            lines.append(f"{row['block']:5d} {numbers}  {'yes' if row['kept'] else 'no'}")
         return "\n".join(lines)
 
     __str__ = __repr__
@@ -607,9 +583,7 @@ def normal_block(
     layers[1].build((None, x.shape[1]))
     z = apply_rows(layers[0].forward_and_log_det, x)[0].astype("float64")
     center, spread = z.mean(axis=0)[:, None], z.std(axis=0)[:, None]
-    means, log_scales = (
-        ops.convert_to_numpy(w) for w in (layers[1].means, layers[1].log_scales)
-    )
+    means, log_scales = (ops.convert_to_numpy(w) for w in (layers[1].means, layers[1].log_scales))
     layers[1].means.assign(center + spread * means)
     layers[1].log_scales.assign(np.log(spread) + log_scales)
     return layers
@@ -624,10 +598,7 @@ def gains(
     for layer in layers:
         z, log_det = apply_rows(layer.forward_and_log_det, z)
         total += log_det
-    return z, total + 0.5 * (
-        np.sum(x.astype("float64") ** 2, axis=1)
-        - np.sum(z.astype("float64") ** 2, axis=1)
-    )
+    return z, total + 0.5 * (np.sum(x.astype("float64") ** 2, axis=1) - np.sum(z.astype("float64") ** 2, axis=1))
 
 # %% ../nbs/09_warmstart.ipynb #report-row
 def report_row(
@@ -725,15 +696,12 @@ def iterative_gaussianization(
     names = column_names(x)
     x = np.asarray(read_array(x))
     if x.ndim != 2 or len(x) < 8 or x.shape[1] < 1:
-        raise ValueError(
-            f"Expected x of shape (n, d) with n >= 8, received shape {x.shape}"
-        )
+        raise ValueError(f"Expected x of shape (n, d) with n >= 8, received shape {x.shape}")
     check_random_state(random_state)
     max_blocks = check_width("max_blocks", max_blocks)
     if rotation not in ("pca", "random") or not 0 < holdout < 1:
         raise ValueError(
-            "Expected rotation to be 'pca' or 'random' and 0 < holdout < 1, "
-            f"received rotation={rotation!r}, holdout={holdout}"
+            f"Expected rotation to be 'pca' or 'random' and 0 < holdout < 1, received rotation={rotation!r}, holdout={holdout}"
         )
     check_columns(x, names)
     check_float32(inspect_table(x, columns=names))

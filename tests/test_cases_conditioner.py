@@ -165,9 +165,7 @@ LAYERS = {
     "coupling": lambda s: gf.Coupling(HALF, gf.MLPConditioner(packed_width(s, 2)), s),
     "a user's network": lambda s: gf.Coupling(HALF, Relu(packed_width(s, 2)), s),
     "marginal": lambda s: gf.Marginal(s, gf.MLPConditioner(packed_width(s, 4))),
-    "autoregressive": lambda s: gf.Autoregressive(
-        gf.MaskedMLPConditioner(s.param_sizes.values(), 4), s
-    ),
+    "autoregressive": lambda s: gf.Autoregressive(gf.MaskedMLPConditioner(s.param_sizes.values(), 4), s),
 }
 # What is NaN after row 1 lost its first number, and row 2 a number of its context.
 PATTERNS = {

@@ -254,9 +254,7 @@ def test_case_07_inside_another_model_the_log_determinant_counts():
     alone.build({"x": (None, 2)})
     alone.set_weights(truth.get_weights())
     options = {"batch_size": 64, "epochs": 2, "shuffle": False, "verbose": 0}
-    np.testing.assert_allclose(
-        models[0].fit(x, x, **options).history["loss"], alone.fit(x, **options).history["loss"], rtol=1e-4
-    )
+    np.testing.assert_allclose(models[0].fit(x, x, **options).history["loss"], alone.fit(x, **options).history["loss"], rtol=1e-4)
 
 
 @contract
@@ -370,7 +368,11 @@ def test_case_12_weights_of_another_structure_are_refused(tmp_path):
 @contract
 def test_case_14_an_unbuilt_flow_can_be_copied_pickled_and_saved(tmp_path):
     x = normal(5, 2).astype("float32")
-    for make in (lambda: gf.make_maf(2, 2, hidden=(4,)), lambda: gf.make_glow(2, num_steps=1, hidden=(4,)), lambda: small(standardize=True)):
+    for make in (
+        lambda: gf.make_maf(2, 2, hidden=(4,)),
+        lambda: gf.make_glow(2, num_steps=1, hidden=(4,)),
+        lambda: small(standardize=True),
+    ):
         flow = make()
         flow.save(tmp_path / "unbuilt.keras")
         loaded = keras.saving.load_model(tmp_path / "unbuilt.keras")
@@ -475,7 +477,11 @@ def test_case_18_queries_of_symbolic_tensors_are_layers(tmp_path):
 def test_case_19_an_exported_flow_serves_its_density(tmp_path, with_context):
     import tensorflow as tf
 
-    flow, x, c = (conditional(), normal(7, 2).astype("float32"), normal(7, 1).astype("float32")) if with_context else (small(), normal(7, 2).astype("float32"), None)
+    flow, x, c = (
+        (conditional(), normal(7, 2).astype("float32"), normal(7, 1).astype("float32"))
+        if with_context
+        else (small(), normal(7, 2).astype("float32"), None)
+    )
     flow.ensure_built(c)
     flow.export(tmp_path / "served")
     served = tf.saved_model.load(str(tmp_path / "served"))
@@ -495,9 +501,7 @@ def test_case_22_labels_one_row_and_many_samples_per_row():
     x, labels = normal(64, 2), np.arange(64) % 3
     flow = small()
     flow.fit({"x": x, "context": labels}, verbose=0)
-    np.testing.assert_array_equal(
-        numpy(flow.log_prob(x, context=labels)), numpy(flow.log_prob(x, context=labels[:, None]))
-    )
+    np.testing.assert_array_equal(numpy(flow.log_prob(x, context=labels)), numpy(flow.log_prob(x, context=labels[:, None])))
     one = numpy(flow.log_prob(x, context=[[2.0]]))
     np.testing.assert_allclose(one, numpy(flow.log_prob(x, context=np.full(64, 2.0))), rtol=1e-6)
     np.testing.assert_allclose(numpy(flow.compute_log_prob(x, [[2.0]])), one, rtol=1e-5)

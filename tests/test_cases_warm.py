@@ -32,9 +32,7 @@ def test_case_27_a_saved_rotation_of_400_columns_is_as_large_as_its_weights(tmp_
     x = RNG.normal(size=(5, 400)).astype("float32")
     again = keras.saving.load_model(tmp_path / "flow.keras")
     np.testing.assert_array_equal(flow.log_prob(x), again.log_prob(x))
-    np.testing.assert_array_equal(
-        flow.bijector_layers[0].q, again.bijector_layers[0].q
-    )
+    np.testing.assert_array_equal(flow.bijector_layers[0].q, again.bijector_layers[0].q)
 
 
 def test_case_27_the_configuration_holds_no_numbers_and_gives_nan_until_loaded():
@@ -78,9 +76,7 @@ def test_case_27_files_of_weights_and_dtypes_of_their_own(tmp_path):
     flow, other = rotation_flow(3), rotation_flow(3, gf.FixedOrtho(np.eye(3)))
     flow.save_weights(tmp_path / "flow.weights.h5")
     other.load_weights(tmp_path / "flow.weights.h5")
-    np.testing.assert_array_equal(
-        flow.bijector_layers[0].q, other.bijector_layers[0].q
-    )
+    np.testing.assert_array_equal(flow.bijector_layers[0].q, other.bijector_layers[0].q)
     wide = gf.FixedOrtho(np.eye(3), dtype="float64", name="wide")
     again = gf.FixedOrtho.from_config(wide.get_config())
     assert (again.name, again.dtype) == ("wide", "float64")

@@ -14,14 +14,17 @@ from books import QUIET, ROOT
 FEW = {"hidden": (4,)}
 BLOCK = {"num_blocks": 1, "num_components": 2, **FEW}
 EVENT, IMAGE, CONTEXT_WIDTH, ROWS = 3, (4, 4, 1), 2, 16
-NEEDS_CONTEXT, TAKES_CONTEXT = ("gaussianization, context",), (
-    "coupling flow",
-    "coupling flow, spline",
-    "maf",
-    "iaf",
-    "nice",
-    "real nvp",
-    "glow",
+NEEDS_CONTEXT, TAKES_CONTEXT = (
+    ("gaussianization, context",),
+    (
+        "coupling flow",
+        "coupling flow, spline",
+        "maf",
+        "iaf",
+        "nice",
+        "real nvp",
+        "glow",
+    ),
 )
 ON_JAX = ("coupling flow, spline", "gaussianization", "maf", "iaf", "nice", "glow", "glow, grey images")
 
@@ -38,13 +41,9 @@ def factories() -> dict:
         "coupling flow": lambda: gf.make_coupling_flow(EVENT, **BLOCK),
         "coupling flow, shared": lambda: gf.make_coupling_flow(EVENT, shared_mixture=True, **BLOCK),
         "coupling flow, logistic": lambda: gf.make_coupling_flow(EVENT, 1, scalar=logistic, **FEW),
-        "coupling flow, spline": lambda: gf.make_coupling_flow(
-            EVENT, 1, scalar=gf.RationalQuadraticSpline(4), **FEW
-        ),
+        "coupling flow, spline": lambda: gf.make_coupling_flow(EVENT, 1, scalar=gf.RationalQuadraticSpline(4), **FEW),
         "gaussianization": lambda: gf.make_gaussianization_flow(EVENT, 1, num_components=2),
-        "gaussianization, context": lambda: gf.make_gaussianization_flow(
-            EVENT, 1, num_components=2, context_hidden=(4,)
-        ),
+        "gaussianization, context": lambda: gf.make_gaussianization_flow(EVENT, 1, num_components=2, context_hidden=(4,)),
         "maf": lambda: gf.make_maf(EVENT, 2, **FEW),
         "maf, mixture": lambda: gf.make_maf(EVENT, 1, scalar=gf.MixtureCDF(2), **FEW),
         "iaf": lambda: gf.make_iaf(EVENT, 2, **FEW),

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import gaussflow as gf
@@ -202,7 +202,9 @@ def training(use, x, context):
 
 # Right or refused
 
-DEEP = "Exception encountered|Arguments received|incompatible|broadcast|Traceback|__call__|Graph execution|Cannot convert|unsupported operand"
+DEEP = (
+    "Exception encountered|Arguments received|incompatible|broadcast|Traceback|__call__|Graph execution|Cannot convert|unsupported operand"
+)
 
 
 def refused(call, *words):
@@ -231,7 +233,7 @@ def reasons(use):
         return ["no part of this"]
     if use.unit == "time" and not use.standardize and not use.grey and len(use.event) == 1:
         found.append("float32")
-    if len(use.event) == 3 and not use.grey and use.dtype[0] in "iub" or use.unit == "1e4" and use.dtype == "float16":
+    if (len(use.event) == 3 and not use.grey and use.dtype[0] in "iub") or (use.unit == "1e4" and use.dtype == "float16"):
         found.append("whole numbers")
     return found
 
@@ -291,7 +293,9 @@ def one_use(use):
             return
     # Train one step
     data, expected = training(use, x, c), reasons(use)
-    was, _ = refused(lambda: flow.fit(data, batch_size=ROWS, steps_per_epoch=1 if use.container == "generator" else None, verbose=0), *expected)
+    was, _ = refused(
+        lambda: flow.fit(data, batch_size=ROWS, steps_per_epoch=1 if use.container == "generator" else None, verbose=0), *expected
+    )
     if was:
         assert expected, "valid data refused"
         return
@@ -612,7 +616,11 @@ def wrong(use, flow, x, c, wide):
                 must_refuse(lambda: call(x, y=target), "target|y")
     if use.wrong == "columns" and use.container == "frame":
         frame = contain(use, x)
-        for bad in (frame.rename(columns={"c0": "other"}), frame.assign(more=1.0), frame[["c0"] * use.d] if use.d > 1 else frame.rename(columns={"c0": "q"})):
+        for bad in (
+            frame.rename(columns={"c0": "other"}),
+            frame.assign(more=1.0),
+            frame[["c0"] * use.d] if use.d > 1 else frame.rename(columns={"c0": "q"}),
+        ):
             for call in everywhere:
                 must_refuse(lambda: call(bad), "column")
 
