@@ -626,6 +626,7 @@ def wrong(use, flow, x, c, wide):
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 @settings(max_examples=DRAWS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
 @given(uses())
 def test_every_use_is_right_or_refused(use):
