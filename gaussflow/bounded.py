@@ -77,6 +77,8 @@ class Bounded(Bijector):
     A subclass calls `set_range` and writes `to_line` and `from_line`.
     """
 
+    learns_units = True  # what leaves it does not have the units of the data
+
     def set_range(self, lowest: np.ndarray, highest: np.ndarray) -> None:
         "Remember the outermost floats inside, one or `(d,)` each."
         self.lowest, self.highest = np.broadcast_arrays(lowest, highest)

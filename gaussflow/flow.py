@@ -69,7 +69,7 @@ from .marginal import MixtureCDFGaussianization, sum_event
 from .rotation import FixedOrtho, Householder
 from .scalar import MixtureCDF, ScalarBijection, check_law, packed_width
 from .special import norm_log_pdf
-from .standardize import RunningMoments, Standardize
+from .standardize import RunningMoments, Standardize, less_offset
 from .table import inspect_table
 
 # %% ../nbs/07_flow.ipynb #is-plain
@@ -459,27 +459,23 @@ def pack_inputs(
 
 
 def center_batch(
-    flow,  # A built flow
-    centered: tuple,  # What is to be centred
+    offsets: dict,  # What is subtracted, by name; read before training, when weights can be read
+    dtype: str,  # Of the result
     batch,  # Of a data set
 ):
     "A batch of a data set, centred; tensors of `tf.data` stay tensors."
     x, *more = batch if isinstance(batch, tuple) else (batch,)
-    events, context = split_context(x)
     inputs = {}
-    for name, values, layer in (("x", events, flow.bijectors[0]), ("context", context, flow.context_scaling)):
-        if values is None:
-            continue
-        if name not in centered:
+    for name, values in zip(("x", "context"), split_context(x)):
+        if values is not None and name not in offsets:
             inputs[name] = values
         elif isinstance(values, np.ndarray):
-            inputs[CENTERED + name] = layer.center(values, name)
-        else:
+            inputs[CENTERED + name] = less_offset(values, offsets[name], dtype, name)
+        elif values is not None:
             import tensorflow as tf  # a pipeline of tf.data, whatever the backend
 
-            offset = ops.convert_to_numpy(layer.offset).astype("float64")
-            layer.center(np.zeros((1, *offset.shape), values.dtype.as_numpy_dtype), name)
-            inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offset, flow.compute_dtype)
+            less_offset(np.zeros((0, len(offsets[name])), values.dtype.as_numpy_dtype), offsets[name], dtype, name)
+            inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offsets[name], dtype)
     return (inputs, *more)
 
 # %% ../nbs/07_flow.ipynb #only-present
@@ -1015,7 +1011,9 @@ class NormalizingFlow(keras.Model):
         if read.events is None:
             if not centered:
                 return read.data, None, None
-            return map_batches(read.data, functools.partial(center_batch, self, centered)), None, None
+            layers = {"x": self.bijectors[0], "context": self.context_scaling}
+            offsets = {name: layers[name].host_offset() for name in centered}
+            return map_batches(read.data, functools.partial(center_batch, offsets, self.compute_dtype)), None, None
         inputs = pack_inputs(self, read.events, read.context, centered)
         if read.weight is None:
             return inputs, None, None
