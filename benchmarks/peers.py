@@ -18,7 +18,7 @@ from scipy import special
 
 from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_turns, write_json
 from gaussflow import make_coupling_flow
-from gaussflow.data import Density, check_count, in_blocks, toy_data
+from gaussflow.data import Density, check_num_points, in_blocks, toy_data
 from gaussflow.flow import restart
 from gaussflow.scalar import Affine, MixtureCDF
 from gaussflow.spline import RationalQuadraticSpline
@@ -70,7 +70,7 @@ class TenGaussians(Density):
     def draw(self, n, seed=None):
         """Return draws, and the part that each came from."""
         rng = np.random.default_rng(seed)
-        part = rng.integers(self.parts, size=check_count(n))
+        part = rng.integers(self.parts, size=check_num_points(n))
         x = self.scales * rng.normal(size=(n, self.dim))
         for k in range(self.parts):
             x[part == k] = self.means[k] + x[part == k] @ self.axes[k].T

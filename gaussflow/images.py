@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .data import check_count, check_positive
+from .data import check_num_points, check_positive
 
 # %% auto #0
 __all__ = ['IDX_TYPES', 'parse_idx', 'StoredArray', 'one_error', 'read_member', 'stored_arrays', 'choose_array', 'load_images',
@@ -205,7 +205,7 @@ class IndependentPixels:
         smoothing: float = 1.0,  # Added to every count, > 0
     ):
         check_positive(smoothing=smoothing)
-        self.num_values, self.smoothing = check_count(num_values, "a number of values num_values"), float(smoothing)
+        self.num_values, self.smoothing = check_num_points(num_values, "a number of values num_values"), float(smoothing)
         self.probabilities: np.ndarray | None = None  # `(*event_shape, num_values)` once fitted
 
     def fit(
@@ -244,7 +244,7 @@ class IndependentPixels:
     ) -> np.ndarray:  # `(n, *event_shape)`, `uint8` up to 256 values and `int64` beyond
         "Draw images. **Raises** `ValueError` for `n < 1`, `RuntimeError` before `fit`."
         shape, ends = self.table().shape[:-1], np.cumsum(self.table().reshape(-1, self.num_values), axis=1)
-        u = np.random.default_rng(seed).uniform(size=(check_count(n), len(ends))) * ends[:, -1]
+        u = np.random.default_rng(seed).uniform(size=(check_num_points(n), len(ends))) * ends[:, -1]
         drawn = [np.searchsorted(end, column, side="right") for end, column in zip(ends, u.T)]
         drawn = np.minimum(np.stack(drawn, axis=1), self.num_values - 1)
         return drawn.reshape(-1, *shape).astype("uint8" if self.num_values <= 256 else "int64")
