@@ -151,6 +151,7 @@ def check(answer: dict) -> None:
     assert answer["error"] < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "with_context"), questions())
 def test_case_13_every_factory_computes_in_float64(name, with_context):
     check(answers_on("tensorflow")[f"{name} {with_context}"])
