@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['CENTERED', 'resolve_jit_compile', 'must_stay_differentiable', 'compile_method', 'chunk_rows', 'ChunkedRunner',
            'apply_rows', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'outside_trace', 'is_symbolic',
-           'nan_rows', 'answer_nan', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent',
-           'check_float32', 'advise', 'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch',
-           'only_present', 'is_concrete', 'FlowQuery', 'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow',
-           'check_start_data', 'coupling_by', 'mlp_coupling', 'flow_of', 'make_coupling_flow',
-           'make_gaussianization_flow', 'restart']
+           'marked', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent', 'check_float32', 'advise',
+           'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present', 'FlowQuery',
+           'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow', 'check_start_data', 'coupling_by',
+           'mlp_coupling', 'flow_of', 'make_coupling_flow', 'make_gaussianization_flow', 'restart']
 
 # %% ../nbs/07_flow.ipynb #imports
 import contextlib
@@ -56,6 +55,7 @@ from gaussflow.events import (
     check_weights,
     column_names,
     fits,
+    is_concrete,
     is_one_shot,
     is_tensor,
     peek,
@@ -65,7 +65,7 @@ from gaussflow.events import (
     repeat_row,
     split_context,
 )
-from .marginal import MixtureCDFGaussianization, sum_event
+from .marginal import MixtureCDFGaussianization, nan_beside_nan, sum_event
 from .rotation import FixedOrtho, Householder
 from .scalar import MixtureCDF, ScalarBijection, check_law, packed_width
 from .special import norm_log_pdf
@@ -273,24 +273,15 @@ def is_symbolic(
     "Whether one of them is a symbolic tensor of Keras, as `keras.Input` makes."
     return any(isinstance(t, keras.KerasTensor) for t in tensors)
 
-# %% ../nbs/07_flow.ipynb #nan-rows
-def nan_rows(
-    *tensors,  # `(n, ...)` each, or `None`
-):
-    "True for each row that holds a NaN, `(n,)`."
-    flags = [ops.any(ops.isnan(ops.reshape(t, (ops.shape(t)[0], -1))), axis=1) for t in tensors if t is not None]
-    return functools.reduce(ops.logical_or, flags)
-
-
-def answer_nan(
-    value,  # `(n, ...)`
-    wrong,  # True where there is nothing to answer, `(n,)`
-):
-    "`value`, NaN in the rows that are wrong."
-    wrong = ops.reshape(wrong, (-1, *[1] * (len(value.shape) - 1)))
-    return ops.where(wrong, ops.full_like(value, math.nan), value)
-
 # %% ../nbs/07_flow.ipynb #overflow
+def marked(
+    values,  # `(n, ...)`
+    *seen,  # What they were computed from, `(n, ...)` each, or `None`
+):
+    "`values`, NaN in the rows whose event or context holds a NaN."
+    return nan_beside_nan(values, [part for part in seen if part is not None])
+
+
 def settle_overflow(
     log_prob,  # Log-densities, `(n,)`
     x,  # Their events, `(n, *event)`
@@ -419,7 +410,10 @@ def map_batches(
     if isinstance(data, keras.utils.PyDataset):
         return MappedDataset(data, function)
     if hasattr(data, "element_spec"):  # tf.data, which runs in TensorFlow on every backend
-        return data.map(lambda *batch: function(batch if len(batch) > 1 else batch[0]))
+        import tensorflow as tf
+
+        plain = lambda *batch: function(batch if len(batch) > 1 else batch[0])
+        return data.map(tf.autograph.experimental.do_not_convert(plain))  # whose refusals stay one sentence
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(
@@ -483,28 +477,12 @@ def only_present(
     weight,  # Sample weights
     events,  # `(n, *event)`
     given,  # `(n, ...)` or `None`
-    wrong,  # Rows with a NaN
 ) -> tuple:
     "The arguments, rows of weight 0 replaced by the first row that has some."
     weight = ops.reshape(ops.convert_to_tensor(weight), (-1,))
     rows = ops.arange(ops.shape(weight)[0])
     index = ops.where(weight > 0, rows, ops.cast(ops.argmax(weight > 0), rows.dtype))
-    return tuple(None if t is None else ops.take(t, index, axis=0) for t in (events, given, wrong))
-
-
-def is_concrete(
-    x,  # A tensor
-) -> bool:
-    "Whether its numbers can be read now."
-    if isinstance(x, keras.KerasTensor):
-        return False
-    if isinstance(x, np.ndarray):
-        return True
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return not isinstance(x, jax.core.Tracer)
-    return keras.backend.backend() != "tensorflow" or hasattr(x, "numpy")
+    return tuple(None if t is None else ops.take(t, index, axis=0) for t in (events, given))
 
 # %% ../nbs/07_flow.ipynb #flow-query
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -704,33 +682,33 @@ class NormalizingFlow(keras.Model):
         "The context as the parts see it: one row for each event, standardised where the flow does that."
         if context is None:
             return None
-        context = self.as_tensor(context)
-        context = context[:, None] if len(context.shape) == 1 else context
-        context = repeat_row(context, rows)
+        if not isinstance(context, np.ndarray) or not isinstance(rows, int):
+            context = ops.convert_to_tensor(context)
+        context = repeat_row(context[:, None] if len(context.shape) == 1 else context, rows)
         if self.context_scaling is None:
-            return context
+            return self.as_tensor(context)
         if "context" in centered:
-            return self.context_scaling.forward_centered(context)[0]
+            return self.context_scaling.forward_centered(self.as_tensor(context))[0]
         return self.context_scaling.forward_and_log_det(context)[0]
 
     # Both directions, plainly and differentiably
 
     def states(self, x, given, training=None, centered=()):
         "Every state from data to latent, and the summed log-determinant."
-        if "x" not in centered:
-            return forward_through(self.bijectors, self.as_tensor(x), given, training)
         first, *rest = self.bijectors
-        z, log_det = first.forward_centered(self.as_tensor(x))
+        if not first.learns_from_all_rows:
+            return forward_through(self.bijectors, self.as_tensor(x), given, training)
+        # `x` as it came: what float64 holds more than float32 counts until the offset is gone
+        z, log_det = first.forward_centered(self.as_tensor(x)) if "x" in centered else first.forward_and_log_det(x)
         states, more = forward_through(rest, z, given, training)
         return [x, *states], log_det + more
 
     def forward_and_log_det(self, x, context=None, training=None):
         "Data to latent. **Returns** `z` and the summed log-determinant (nats), plainly and differentiably."
-        x = self.as_tensor(x)
+        raw, x = x, self.as_tensor(x)
         given = self.given(context, ops.shape(x)[0])
-        states, log_det = self.states(x, given, training)
-        wrong = nan_rows(x, given)
-        return answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
+        states, log_det = self.states(raw, given, training)
+        return marked(states[-1], x, given), marked(log_det, x, given)
 
     def inverse_and_log_det(self, z, context=None, training=None):
         "Latent to data. **Returns** `x` and the summed log-determinant of the inverse (nats), plainly and differentiably."
@@ -746,18 +724,17 @@ class NormalizingFlow(keras.Model):
             log_det = log_det + more
         else:
             x, log_det = inverse_through(self.bijectors, z, given, training)
-        wrong = nan_rows(z, given)
-        return answer_nan(x, wrong), answer_nan(log_det, wrong)
+        return marked(x, z, given), marked(log_det, z, given)
 
     # Queries
 
     def compute_log_prob(self, x, context=None, centered=()):
         "The density of tensors."
-        x = self.as_tensor(x)
+        raw, x = x, self.as_tensor(x)
         given = self.given(context, ops.shape(x)[0], centered)
-        states, log_det = self.states(x, given, False, centered)
+        states, log_det = self.states(raw, given, False, centered)
         log_prob = settle_overflow(self.base.log_prob(states[-1], context=given) + log_det, x)
-        return answer_nan(log_prob, nan_rows(x, given))
+        return marked(log_prob, x, given)
 
     def compute_invert(self, z, context=None, centered=()):
         "The events of latent tensors."
@@ -780,6 +757,9 @@ class NormalizingFlow(keras.Model):
         "Run a query: as a layer on symbols, plainly where a gradient may be wanted, else compiled and in chunks."
         if is_symbolic(values, context):
             return FlowQuery(self, name)(values, context)
+        if values.shape[0] == 0:  # layers need not know what to do without rows
+            x, log_prob = (ops.zeros((0, *shape), self.compute_dtype) for shape in (self.event_shape, ()))
+            return {"log_prob": log_prob, "invert": x, "sample_and_log_prob": (x, log_prob)}[name]
         method = getattr(self, f"compute_{name}")
         if must_stay_differentiable(self, values, context):
             return method(values) if context is None else method(values, context)
@@ -892,7 +872,6 @@ class NormalizingFlow(keras.Model):
     def forward_with_intermediates(self, x, context=None):
         "Every state on the way from data to latent, `len(bijector_layers) + 1` tensors."
         x, context = self.read(x, context)
-        x = self.as_tensor(x)
         return self.states(x, self.given(context, x.shape[0]), training=False)[0]
 
     # Keras
@@ -900,13 +879,25 @@ class NormalizingFlow(keras.Model):
     def __call__(self, inputs, context=None, **kwargs):
         "The latent of the events, `(n, *latent)`."
         if not (isinstance(inputs, dict) and any(k.startswith(CENTERED) for k in inputs)):
-            inputs = self.as_inputs(*self.read(inputs, context))
+            x, context = self.read(inputs, context)
+            if x.shape[0] == 0:
+                return ops.zeros((0, *self.latent_shape), self.compute_dtype)
+            inputs = self.as_inputs(x, context)
         return super().__call__(inputs, **kwargs)
 
     def as_inputs(self, x, context):
         "What Keras is given: tensors, and a dictionary where there is a context."
-        x, context = (t if t is None or is_symbolic(t) else self.as_tensor(t) for t in (x, context))
-        return x if context is None else {"x": x, "context": repeat_row(context, x.shape[0])}
+        layers = {"x": self.bijectors[0], "context": self.context_scaling}
+        inputs, wide = {}, self.wide_parts()
+        for name, values in (("x", x), ("context", context)):
+            if name in wide:
+                inputs[CENTERED + name] = layers[name].arrive(values)
+            elif values is not None:
+                inputs[name] = values if is_symbolic(values) else self.as_tensor(values)
+        for name in inputs:
+            if name.endswith("context"):
+                inputs[name] = repeat_row(inputs[name], x.shape[0])
+        return inputs["x"] if list(inputs) == ["x"] else inputs
 
     def call(self, inputs, training=None):
         "The latent; inside another model, `-mean(log_det)` becomes one of its losses."
@@ -915,8 +906,7 @@ class NormalizingFlow(keras.Model):
         x = ops.reshape(x, (-1, 1)) if len(x.shape) == 1 and self.event_shape == (1,) else x
         given = self.given(context, ops.shape(x)[0], centered)
         states, log_det = self.states(x, given, training, centered)
-        wrong = nan_rows(x, given)
-        z, log_det = answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
+        z, log_det = marked(states[-1], x, given), marked(log_det, x, given)
         own_loss = -ops.mean(log_det)
         self.add_loss(own_loss)
         self.memory.extend((z, log_det, given, own_loss))
@@ -1103,7 +1093,13 @@ class NormalizingFlow(keras.Model):
 
     def read_validation(self, data):
         "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."
-        x, y, weight = (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
+        if isinstance(data, tuple) and not 1 <= len(data) <= 3:
+            raise ValueError(
+                f"Expected validation_data as events, or a tuple of them, a target and a weight, received a tuple of {len(data)}"
+            )
+        rows = isinstance(data, list) and all(isinstance(row, (list, tuple, int, float)) for row in data)
+        parts = (*data, None, None) if isinstance(data, (tuple, list)) and not rows else (data, None, None)
+        x, y, weight = parts[:3]
         inputs, target, weight = self.for_keras(self.read_training(x, y, weight, name="validation_data"))
         return inputs if target is None and not isinstance(inputs, (np.ndarray, dict)) else (inputs, target, weight)
 
@@ -1130,8 +1126,11 @@ class NormalizingFlow(keras.Model):
         "The latents of the events, as a NumPy array."
         events = read_array(split_context(x)[0]) if x is not None else x
         if events is None and x is not None:
-            return super().predict(x, batch_size=batch_size, **kwargs)
+            data = self.for_keras(self.read_batches(x, None, None, 1))[0]
+            return super().predict(data, batch_size=batch_size, **kwargs)
         events, context = self.read(x)
+        if not events.shape[0]:
+            return np.zeros((0, *self.latent_shape), self.compute_dtype)
         arrays = [a if a is None else ops.convert_to_numpy(a) if is_tensor(a) else a for a in (events, context)]
         arrays[1] = repeat_row(arrays[1], len(arrays[0]))
         return super().predict(pack_inputs(self, *arrays, self.wide_parts()), batch_size=batch_size, **kwargs)
@@ -1145,13 +1144,12 @@ class NormalizingFlow(keras.Model):
         if sample_weight is None and kept and kept[0] is y_pred:
             latent, log_det, given = kept[:3]
         else:
-            events = self.as_tensor(events)
+            events = ops.convert_to_tensor(events)
             given = self.given(context, ops.shape(events)[0], centered)
-            wrong = nan_rows(events, given)
             if sample_weight is not None:
-                events, given, wrong = only_present(sample_weight, events, given, wrong)
+                events, given = only_present(sample_weight, events, given)
             states, log_det = self.states(events, given, training, centered)
-            latent, log_det = answer_nan(states[-1], wrong), answer_nan(log_det, wrong)
+            latent, log_det = marked(states[-1], events, given), marked(log_det, events, given)
         nll = -(self.base.log_prob(latent, context=given) + log_det)
         loss = NegativeLogLikelihood()(nll, nll, sample_weight=sample_weight)
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)

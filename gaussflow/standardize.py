@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from .bijector import Bijector
+from .events import is_concrete
 from .marginal import sum_event
 
 # %% ../nbs/10_standardize.ipynb #moments
@@ -25,6 +26,7 @@ class RunningMoments:
     def __init__(self):
         self.count, self.mean, self.squares = 0, 0.0, 0.0
         self.resolution, self.binary = 0.0, True
+        self.rounding = 0.0  # largest error of a cast to float32
 
     def update(
         self,
@@ -45,6 +47,7 @@ class RunningMoments:
         self.mean = self.mean + change * (len(x) / total)
         self.resolution = np.maximum(self.resolution, rounding * np.abs(x).max(axis=0))
         self.binary = self.binary & ((x == 0) | (x == 1)).all(axis=0)
+        self.rounding = np.maximum(self.rounding, np.abs(x - x.astype("float32")).max(axis=0))
         self.count = total
 
     @property
@@ -116,16 +119,25 @@ class Standardize(Bijector):
             raise ValueError(f"Expected rows for the start of {type(self).__name__}, received none")
         kept = keep_binary & moments.binary
         mean, scale = np.where(kept, 0.0, moments.mean), np.where(kept, 1.0, moments.spread)
-        lost = np.abs(mean) * np.finfo("float32").eps > 1e-4 * scale
+        lost = moments.rounding > 1e-4 * scale
         offset = np.where(lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0)
         for name, value in (("offset", offset), ("mean", mean - offset), ("scale", scale)):
             getattr(self, name).assign(value.astype(self.compute_dtype))
         self.adapted.assign(1.0)
+        self.seen_wide = self.wide
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self.seen_wide = self.wide
 
     @property
     def wide(self) -> bool:
-        "Whether float32 cannot hold the events: a flow then takes and gives float64."
-        return self.built and bool(np.any(ops.convert_to_numpy(self.offset)))
+        "Whether float32 cannot hold the events, which are then taken and given in float64."
+        if not self.built or self.compute_dtype != "float32":
+            return False
+        if is_concrete(self.offset.value):  # inside a trace, as last seen
+            self.seen_wide = bool(np.any(self.host_offset()))
+        return getattr(self, "seen_wide", False)
 
     def center(
         self,
@@ -147,6 +159,35 @@ class Standardize(Bijector):
         offset = self.host_offset()
         return ops.convert_to_numpy(x).astype("float64") + offset
 
+    def arrive(
+        self,
+        x,  # Events, an array or a tensor
+    ):
+        "Events less the offset as a tensor, differentiable. **Raises** `ValueError` for float32 where the layer is wide."
+        if not self.wide:
+            return self.prepare(x) - self.offset
+        if isinstance(x, np.ndarray):
+            return self.prepare(self.center(x))
+        kept = keras.backend.standardize_dtype(x.dtype)
+        if kept not in ("float64", "int64"):
+            less_offset(np.zeros((0, *self.offset.shape), "float32"), self.host_offset(), "float32", "x")
+        return self.prepare(ops.cast(x, "float64") - ops.cast(self.offset, "float64"))
+
+    def depart(
+        self,
+        x,  # Events less the offset
+    ):
+        "Events as a tensor, in float64 where the layer is wide. **Raises** `ValueError` where the backend has none."
+        if not self.wide:
+            return x + self.offset
+        wide = ops.cast(x, "float64")
+        if keras.backend.standardize_dtype(wide.dtype) != "float64":
+            raise ValueError(
+                "Expected a backend with float64 for events that float32 cannot hold, received JAX without "
+                "64-bit mode: ask with arrays outside of a trace, or set JAX_ENABLE_X64=1"
+            )
+        return wide + ops.cast(self.offset, "float64")
+
     def log_slope(self, x):
         "Log-slope of every number, of the shape of `x`."
         return ops.zeros_like(x) - ops.log(self.scale)
@@ -160,11 +201,11 @@ class Standardize(Bijector):
         return z * self.scale + self.mean, -sum_event(self.log_slope(z))
 
     def forward_and_log_det(self, x, context=None, training=None):
-        return self.forward_centered(self.prepare(x) - self.offset)
+        return self.forward_centered(self.arrive(x))
 
     def inverse_and_log_det(self, z, context=None, training=None):
         x, log_det = self.inverse_centered(self.prepare(z))
-        return x + self.offset, log_det
+        return self.depart(x), log_det
 
 # %% ../nbs/10_standardize.ipynb #actnorm
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -63,6 +63,43 @@ def test_case_02_a_mean_far_beyond_float32_is_removed_before_the_cast():
 
 
 @contract
+def test_case_02_plain_routes_keep_the_digits_or_refuse():
+    x = 1.7e9 + 30 * normal(200, 1)
+    flow = gf.NormalizingFlow([gf.Standardize(), gf.Marginal(gf.Affine())], 1)
+    flow.adapt(x)
+    z = (x[:4] - x.mean()) / x.std()
+    for answer in (flow(x[:4]), flow.forward_and_log_det(x[:4])[0], flow.forward_with_intermediates(x[:4])[-1]):
+        np.testing.assert_allclose(numpy(answer), z, atol=1e-4)
+    np.testing.assert_allclose(numpy(flow.compute_log_prob(x[:4])), stats.norm(x.mean(), x.std()).logpdf(x[:4, 0]), atol=1e-4)
+    with pytest.raises(ValueError, match="Expected x in float64"):
+        flow(x[:4].astype("float32"))
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            at = tf.constant(x[:4])
+            tape.watch(at)
+            density = flow.log_prob(at)
+        np.testing.assert_allclose(numpy(tape.gradient(density, at)), -z / x.std(), rtol=1e-3)
+        np.testing.assert_allclose(tf.function(flow.log_prob)(at), density, rtol=1e-6)
+    if BACKEND == "jax":
+        import jax
+
+        with pytest.raises(ValueError, match="Expected x in float64"):
+            jax.jit(flow.log_prob)(x[:4])
+
+
+@contract
+def test_case_02_whole_numbers_that_float32_holds_are_not_wide():
+    years = np.repeat([2020.0, 2021.0, 2024.0], 20)[:, None]
+    for dtype in ("float32", "float64", "int64"):
+        flow = gf.NormalizingFlow([gf.Standardize(), gf.Marginal(gf.Affine())], 1)
+        flow.adapt(years.astype(dtype))
+        assert not flow.bijectors[0].wide
+        assert np.isfinite(numpy(flow.log_prob(years.astype("float32")))).all()
+
+
+@contract
 def test_case_02_without_standardising_such_a_column_is_refused_by_name():
     table = pd.DataFrame({"amount": normal(500), "time": 1.7e9 + 30 * normal(500, seed=1)})
     with pytest.raises(ValueError, match="time.*standardize=True"):
