@@ -789,6 +789,9 @@ class NormalizingFlow(keras.Model):
         "Run a query: as a layer on symbols, plainly where a gradient may be wanted, else compiled and in chunks."
         if is_symbolic(values, context):
             return FlowQuery(self, name)(values, context)
+        if values.shape[0] == 0:  # layers need not know what to do without rows
+            x, log_prob = (ops.zeros((0, *shape), self.compute_dtype) for shape in (self.event_shape, ()))
+            return {"log_prob": log_prob, "invert": x, "sample_and_log_prob": (x, log_prob)}[name]
         method = getattr(self, f"compute_{name}")
         if must_stay_differentiable(self, values, context):
             return method(values) if context is None else method(values, context)
@@ -910,7 +913,10 @@ class NormalizingFlow(keras.Model):
     def __call__(self, inputs, context=None, **kwargs):
         "The latent of the events, `(n, *latent)`."
         if not (isinstance(inputs, dict) and any(k.startswith(CENTERED) for k in inputs)):
-            inputs = self.as_inputs(*self.read(inputs, context))
+            x, context = self.read(inputs, context)
+            if x.shape[0] == 0:
+                return ops.zeros((0, *self.latent_shape), self.compute_dtype)
+            inputs = self.as_inputs(x, context)
         return super().__call__(inputs, **kwargs)
 
     def as_inputs(self, x, context):
@@ -1111,7 +1117,11 @@ class NormalizingFlow(keras.Model):
 
     def read_validation(self, data):
         "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."
-        x, y, weight = (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
+        if isinstance(data, tuple) and not 1 <= len(data) <= 3:
+            raise ValueError(f"Expected validation_data as events, or a tuple of them, a target and a weight, received a tuple of {len(data)}")
+        rows = isinstance(data, list) and all(isinstance(row, (list, tuple, int, float)) for row in data)
+        parts = (*data, None, None) if isinstance(data, (tuple, list)) and not rows else (data, None, None)
+        x, y, weight = parts[:3]
         inputs, target, weight = self.for_keras(self.read_training(x, y, weight, name="validation_data"))
         return inputs if target is None and not isinstance(inputs, (np.ndarray, dict)) else (inputs, target, weight)
 
@@ -1138,8 +1148,11 @@ class NormalizingFlow(keras.Model):
         "The latents of the events, as a NumPy array."
         events = read_array(split_context(x)[0]) if x is not None else x
         if events is None and x is not None:
-            return super().predict(x, batch_size=batch_size, **kwargs)
+            data = self.for_keras(self.read_batches(x, None, None, 1))[0]
+            return super().predict(data, batch_size=batch_size, **kwargs)
         events, context = self.read(x)
+        if not events.shape[0]:
+            return np.zeros((0, *self.latent_shape), self.compute_dtype)
         arrays = [a if a is None else ops.convert_to_numpy(a) if is_tensor(a) else a for a in (events, context)]
         arrays[1] = repeat_row(arrays[1], len(arrays[0]))
         return super().predict(pack_inputs(self, *arrays, self.wide_parts()), batch_size=batch_size, **kwargs)

@@ -339,7 +339,8 @@ class MultiScale(Reshaping):
     def split_latent(self, z):
         "The parts of latents `(batch, D)`, one for each level, each with the shape of its images."
         z, ends = self.prepare_latent(z), np.cumsum([np.prod(part) for part in self.part_shapes])[:-1]
-        return [ops.reshape(flat, (-1, *part)) for flat, part in zip(ops.split(z, ends.tolist(), axis=1), self.part_shapes)]
+        flats = ops.split(z, ends.tolist(), axis=1) if len(ends) else [z]  # TensorFlow cannot split into one
+        return [ops.reshape(flat, (-1, *part)) for flat, part in zip(flats, self.part_shapes)]
 
     def join_latent(self, parts):
         "The latents `(batch, D)` of parts as `split_latent` gives them."

@@ -50,6 +50,12 @@ class RunningMoments:
         self.count = total
 
     @property
+    def held(self) -> np.ndarray:
+        "Whether a column is constant and was given in float32 or less."
+        constant = np.sqrt(self.squares / max(self.count, 1)) <= self.resolution
+        return constant & (self.resolution > np.finfo("float32").eps * np.abs(self.mean))
+
+    @property
     def spread(self) -> np.ndarray:
         "Standard deviations; 1 where a column is constant to the rounding of its dtype."
         spread = np.sqrt(self.squares / max(self.count, 1))
@@ -106,6 +112,7 @@ class Standardize(Bijector):
         kept = keep_binary & moments.binary
         mean, scale = np.where(kept, 0.0, moments.mean), np.where(kept, 1.0, moments.spread)
         lost = np.abs(mean) * np.finfo("float32").eps > 1e-4 * scale
+        lost = lost & ~moments.held  # one number that came in float32 is itself there
         offset = np.where(lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0)
         for name, value in (("offset", offset), ("mean", mean - offset), ("scale", scale)):
             getattr(self, name).assign(value.astype(self.compute_dtype))
