@@ -482,8 +482,9 @@ def center_batch(
         else:
             import tensorflow as tf  # a pipeline of tf.data, whatever the backend
 
-            offset = ops.convert_to_numpy(layer.offset).astype("float64")
-            layer.center(np.zeros((1, *offset.shape), values.dtype.as_numpy_dtype), name)
+            with outside_trace():  # the pipeline is a graph
+                offset = ops.convert_to_numpy(layer.offset).astype("float64")
+                layer.center(np.zeros((1, *offset.shape), values.dtype.as_numpy_dtype), name)
             inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offset, flow.compute_dtype)
     return (inputs, *more)
 

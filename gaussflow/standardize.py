@@ -25,6 +25,7 @@ class RunningMoments:
     def __init__(self):
         self.count, self.mean, self.squares = 0, 0.0, 0.0
         self.resolution, self.binary = 0.0, True
+        self.low, self.high = np.inf, -np.inf
 
     def update(
         self,
@@ -47,13 +48,13 @@ class RunningMoments:
         self.mean = self.mean + change * (len(x) / total)
         self.resolution = np.maximum(self.resolution, rounding * np.abs(x).max(axis=0))
         self.binary = self.binary & ((x == 0) | (x == 1)).all(axis=0)
+        self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
         self.count = total
 
     @property
     def held(self) -> np.ndarray:
         "Whether a column is constant and was given in float32 or less."
-        constant = np.sqrt(self.squares / max(self.count, 1)) <= self.resolution
-        return constant & (self.resolution > np.finfo("float32").eps * np.abs(self.mean))
+        return (self.low == self.high) & (self.resolution > np.finfo("float32").eps * np.abs(self.mean))
 
     @property
     def spread(self) -> np.ndarray:
