@@ -423,7 +423,10 @@ def map_batches(
     if isinstance(data, keras.utils.PyDataset):
         return MappedDataset(data, function)
     if hasattr(data, "element_spec"):  # tf.data, which runs in TensorFlow on every backend
-        return data.map(lambda *batch: function(batch if len(batch) > 1 else batch[0]))
+        import tensorflow as tf
+
+        plain = lambda *batch: function(batch if len(batch) > 1 else batch[0])
+        return data.map(tf.autograph.experimental.do_not_convert(plain))  # whose refusals stay one sentence
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(

@@ -364,7 +364,7 @@ def answers(use, flow, x, c):
         pair = plainly(lambda: flow.sample_and_log_prob(5, seed=use.number, context=c if c is None or len(c) == 1 else c[:5]))
         np.testing.assert_array_equal(numpy(pair[0]), samples)
         again = numpy(flow.compute_log_prob(samples, c if c is None or len(c) == 1 else c[:5]))
-        if not use.grey:
+        if not use.grey and use.unit != "time":  # samples round there
             np.testing.assert_allclose(numpy(pair[1]), again, rtol=1e-2, atol=0.1)
     if use.odd == 1:
         latent = flow.predict(joined(contain(use, x), contain(use, c)), verbose=0)
@@ -724,6 +724,7 @@ def test_found_data_sets_keep_the_digits_that_float32_loses(kind):
     expected = (x - x.mean()) / x.std()
     np.testing.assert_allclose(flow.predict(batches(use, x, None), verbose=0), expected, atol=1e-3)
     np.testing.assert_allclose(flow.evaluate(batches(use, x, None), verbose=0), flow.evaluate(x, verbose=0), rtol=1e-4)
+    must_refuse(lambda: flow.predict(batches(use, x.astype("float32"), None), verbose=0), "Expected x in float64")
 
 
 @pytest.mark.contract
