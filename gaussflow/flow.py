@@ -468,7 +468,7 @@ def pack_inputs(
 
 def center_batch(
     flow,  # A built flow
-    centered: tuple,  # What is to be centred
+    offsets: dict,  # Of what is to be centred: read before, since JAX takes the weights away in training
     batch,  # Of a data set
 ):
     "A batch of a data set, centred; tensors of `tf.data` stay tensors."
@@ -478,16 +478,15 @@ def center_batch(
     for name, values, layer in (("x", events, flow.bijectors[0]), ("context", context, flow.context_scaling)):
         if values is None:
             continue
-        if name not in centered:
+        if name not in offsets:
             inputs[name] = values
         elif isinstance(values, np.ndarray):
-            inputs[CENTERED + name] = layer.center(values, name)
+            inputs[CENTERED + name] = layer.center(values, name, offsets[name])
         else:
             import tensorflow as tf  # a pipeline of tf.data, whatever the backend
 
-            with outside_trace():  # the pipeline is a graph
-                offset = ops.convert_to_numpy(layer.offset).astype("float64")
-                layer.center(np.zeros((1, *offset.shape), values.dtype.as_numpy_dtype), name)
+            offset = offsets[name]
+            layer.center(np.zeros((1, *offset.shape), values.dtype.as_numpy_dtype), name, offset)
             inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offset, flow.compute_dtype)
     return (inputs, *more)
 
@@ -1031,7 +1030,9 @@ class NormalizingFlow(keras.Model):
         if read.events is None:
             if not centered:
                 return read.data, None, None
-            return map_batches(read.data, functools.partial(center_batch, self, centered)), None, None
+            layers = {"x": self.bijectors[0], "context": self.context_scaling}
+            offsets = {name: ops.convert_to_numpy(layers[name].offset).astype("float64") for name in centered}
+            return map_batches(read.data, functools.partial(center_batch, self, offsets)), None, None
         inputs = pack_inputs(self, read.events, read.context, centered)
         if read.weight is None:
             return inputs, None, None

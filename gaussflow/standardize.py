@@ -128,9 +128,11 @@ class Standardize(Bijector):
         self,
         x: np.ndarray,  # Events in float64
         name: str = "x",  # What the message calls them
+        offset: np.ndarray | None = None,  # The layer's, where it was read before
     ) -> np.ndarray:
         "`x - offset`, small enough for float32. **Raises** `ValueError` for float32 events."
-        offset = ops.convert_to_numpy(self.offset).astype("float64")
+        if offset is None:
+            offset = ops.convert_to_numpy(self.offset).astype("float64")
         if x.dtype.itemsize < 8 and x.dtype.kind == "f":
             column = int(np.flatnonzero(offset)[0])
             raise ValueError(

@@ -11,6 +11,7 @@ Found and mended, each with a test of its own at the end:
 - `predict` of an object that is no data set was refused in a sentence of Keras's own.
 - `predict` of a data set lost the digits of events that float32 cannot hold.
 - `tf.data` of events that float32 cannot hold failed in `fit` on TensorFlow.
+- A `PyDataset` or generator of such events failed in `fit` on JAX, which takes the weights away meanwhile.
 - A constant column given in float32 (a year) was refused with a demand for float64.
 """
 
@@ -714,6 +715,7 @@ def test_found_what_is_no_data_is_refused(value):
         must_refuse(lambda: call(value), "Expected x as")
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("kind", ["generator", "PyDataset", "tf.data"])
 def test_found_data_sets_keep_the_digits_that_float32_loses(kind):
     if kind == "tf.data" and BACKEND != "tensorflow":
