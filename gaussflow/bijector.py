@@ -74,6 +74,13 @@ class FlowLayer(keras.layers.Layer):
             wanted = f"context of shape {(x.shape[0], *expected[1:])}" if expected else "no context (there was none at build)"
             raise ValueError(f"Expected {wanted} in {type(self).__name__}, received {'none' if shape is None else f'shape {shape}'}")
 
+    @property
+    def metrics(self):
+        "The layer's metrics, without those that a network inside was compiled with."
+        networks = [p for p in self._flatten_layers(False) if isinstance(p, keras.Model)]
+        theirs = {id(metric) for network in networks for metric in network.metrics}
+        return [metric for metric in super().metrics if id(metric) not in theirs]
+
     def get_build_config(self):
         "What `build` was called with, the context's shape included."
         return {**(super().get_build_config() or {}), "context_shape": self.context_shape}
