@@ -24,10 +24,15 @@ from .scalar import Affine, ScalarBijection, check_law, unpack
 
 # %% ../nbs/15_autoregressive.ipynb #check-order
 def check_order(
-    order: str | Sequence[int] | None,  # `None`, `"reversed"`, or the dimensions from the first to the last
+    order: str
+    | Sequence[int]
+    | None,  # `None`, `"reversed"`, or the dimensions from the first to the last
     d: int,  # How many there are
 ) -> tuple[int, ...]:
-    "Return the dimensions in their order. **Raises** `ValueError` unless it names each of them once."
+    """Return the dimensions in their order.
+
+    **Raises** `ValueError` unless it names each of them once.
+    """
     if order is None:
         values = np.arange(d)
     elif isinstance(order, str) and order == "reversed":
@@ -77,11 +82,11 @@ class MaskedMLPConditioner(MLPConditioner):
     **Shapes** input: `(batch, d)`, or a list of that and a context `(batch, c)`;
     output: `(batch, d * sum(sizes))`, kind by kind.
 
-    **Raises** `ValueError` on widths below 1, an order that is none, or an activation that
-    a file could not name.
+    **Raises** `ValueError` on widths below 1, an order that is none, or an activation
+    that a file could not name.
 
-    **Source** [Germain et al. 2015](https://arxiv.org/abs/1502.03509), sections 3 and 4,
-    with evenly spread degrees.
+    **Source** [Germain et al. 2015](https://arxiv.org/abs/1502.03509), sections 3
+    and 4, with evenly spread degrees.
 
     >>> MaskedMLPConditioner((1, 1), d=3, hidden=16)(np.ones((5, 3))).shape
     (5, 6)
@@ -89,11 +94,20 @@ class MaskedMLPConditioner(MLPConditioner):
 
     def __init__(
         self,
-        sizes: Iterable[int],  # Floats of each kind for one dimension; (1, 1) for an affine map
+        sizes: Iterable[
+            int
+        ],  # Floats of each kind for one dimension; (1, 1) for an affine map
         d: int,  # Dimensions
-        hidden: int | Sequence[int] = (64, 64),  # Widths; d - 1 or more see all that is allowed
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
-        order: str | Sequence[int] | None = None,  # First to last; `None`: as they stand, or `"reversed"`
+        hidden: int | Sequence[int] = (
+            64,
+            64,
+        ),  # Widths; d - 1 or more see all that is allowed
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
+        order: str
+        | Sequence[int]
+        | None = None,  # First to last; `None`: as they stand, or `"reversed"`
         **kwargs,
     ):
         self.sizes = tuple(check_width("sizes", size) for size in sizes)
@@ -103,10 +117,17 @@ class MaskedMLPConditioner(MLPConditioner):
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "output_width"}
-        return {**config, "sizes": list(self.sizes), "d": self.d, "order": list(self.order)}
+        return {
+            **config,
+            "sizes": list(self.sizes),
+            "d": self.d,
+            "order": list(self.order),
+        }
 
     def build(self, input_shape):
-        x_shape = input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
+        x_shape = (
+            input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
+        )
         if x_shape[-1] != self.d:
             raise ValueError(
                 f"Expected inputs of width {self.d} (d) in {type(self).__name__}, "
@@ -116,7 +137,9 @@ class MaskedMLPConditioner(MLPConditioner):
         position = np.argsort(self.order) + 1
         context = np.zeros(joined_shape(input_shape)[-1] - self.d, int)
         outputs = np.concatenate([np.repeat(position, size) for size in self.sizes])
-        self.masks = degree_masks(np.concatenate([position, context]), self.hidden, outputs)
+        self.masks = degree_masks(
+            np.concatenate([position, context]), self.hidden, outputs
+        )
 
     def call(self, inputs, training=None):
         h = join_inputs(inputs)
@@ -127,7 +150,10 @@ class MaskedMLPConditioner(MLPConditioner):
             )
         for layer, mask in zip([*self.body, self.head], self.masks):
             kernel = ops.convert_to_tensor(layer.kernel)
-            h = layer.activation(ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel))) + layer.bias)
+            h = layer.activation(
+                ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel)))
+                + layer.bias
+            )
         return h
 
 # %% ../nbs/15_autoregressive.ipynb #check-autoregressive
@@ -135,15 +161,21 @@ def check_autoregressive(
     conditioner: keras.layers.Layer,  # A built network
     scalar: ScalarBijection,  # The map it feeds
     d: int,  # Dimensions
-    context_shape: Sequence | None = None,  # `(batch, c)`, where there is context; open axes are `None`
+    context_shape: Sequence
+    | None = None,  # `(batch, c)`, where there is context; open axes are `None`
 ) -> None:
     """Try out that the parameters of a dimension depend on earlier ones only.
 
     **Raises** `ValueError` that names a pair that breaks it.
     """
     position = np.argsort(check_order(getattr(conditioner, "order", None), d))
-    generator, kept = np.random.default_rng(0), [ops.convert_to_numpy(w) for w in conditioner.weights]
-    x = np.repeat(generator.normal(size=(4, 1, d)), d + 1, axis=1)  # row j + 1: input j is changed
+    generator, kept = (
+        np.random.default_rng(0),
+        [ops.convert_to_numpy(w) for w in conditioner.weights],
+    )
+    x = np.repeat(
+        generator.normal(size=(4, 1, d)), d + 1, axis=1
+    )  # row j + 1: input j is changed
     x[:, np.arange(d) + 1, np.arange(d)] += 2.0
     inputs = ops.convert_to_tensor(x.reshape(-1, d), keras.config.floatx())
     if context_shape is not None:
@@ -157,19 +189,23 @@ def check_autoregressive(
             weight.assign(value)
     precise = keras.backend.standardize_dtype(output.dtype) in ("float32", "float64")
     output = ops.reshape(ops.cast(output, "float32"), (len(x), d + 1, -1))
-    parts = ops.convert_to_numpy(ops.concatenate(list(unpack(scalar, output, d).values()), axis=-1))
+    parts = ops.convert_to_numpy(
+        ops.concatenate(list(unpack(scalar, output, d).values()), axis=-1)
+    )
     changes = np.abs(parts[:, 1:] - parts[:, :1]).max(axis=(0, 3))  # (input, output)
-    wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (position[:, None] >= position)
+    wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (
+        position[:, None] >= position
+    )
     for j, i in np.argwhere(wrong):
         raise ValueError(
-            f"Expected an autoregressive conditioner: the parameters of dimension {i} may depend "
-            f"on the dimensions before it in its order only, received one in which they depend "
-            f"on dimension {j}"
+            f"Expected an autoregressive conditioner: the parameters of dimension {i} "
+            f"may depend on the dimensions before it in its order only, received one "
+            f"in which they depend on dimension {j}"
         )
 
 # %% ../nbs/15_autoregressive.ipynb #fixed-loop
 def fixed_loop(
-    step: Callable,  # Takes the number of the pass, an int32, and the state; returns the new state
+    step: Callable,  # Takes the pass's number (int32) and the state, returns the next
     state: tuple,  # Tensors
     count: int,  # How many passes
 ) -> tuple:
@@ -184,25 +220,32 @@ def fixed_loop(
         i = ops.cast(i, "int32")
         return i + 1, *step(i, *state)
 
-    # Only a bounded `while_loop` has a gradient under XLA on TensorFlow; only a `fori_loop` has one at all on JAX.
+    # Only a bounded `while_loop` has a gradient under XLA on TensorFlow;
+    # only a `fori_loop` has one at all on JAX.
     if keras.backend.backend() == "tensorflow":
         start = (ops.zeros((), "int32"), *state)
-        return ops.while_loop(lambda i, *state: i < count, turn, start, maximum_iterations=count)[1:]
+        return ops.while_loop(
+            lambda i, *state: i < count, turn, start, maximum_iterations=count
+        )[1:]
     return ops.fori_loop(0, count, lambda i, state: turn(i, *state)[1:], tuple(state))
 
 # %% ../nbs/15_autoregressive.ipynb #autoregressive
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Autoregressive(ScalarLayer):
-    """Bend each number by a scalar bijection that depends on the numbers before it: one pass forward, `d` passes back.
+    """Bend each number by a scalar bijection that depends on the numbers before it.
 
-    **Raises** `ValueError` for events with more than one axis, a network of another width, and one that looks ahead.
+    It takes one pass of the network forward, `d` passes back.
 
-    **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3.1, with any scalar bijection.
+    **Raises** `ValueError` for events with more than one axis, a network of another
+    width, and one that looks ahead.
+
+    **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3.1,
+    with any scalar bijection.
     """
 
     def __init__(
         self,
-        conditioner: keras.layers.Layer,  # Maps the event to raw parameters, such as `MaskedMLPConditioner`
+        conditioner: keras.layers.Layer,  # Such as `MaskedMLPConditioner`
         scalar: ScalarBijection,  # How each number is mapped
         **kwargs,
     ):
@@ -218,16 +261,22 @@ class Autoregressive(ScalarLayer):
         d = input_shape[-1]
         self.build_params(d, seen=(d,))
         self.order = check_order(getattr(self.conditioner, "order", None), d)
-        if type(self.conditioner) is not MaskedMLPConditioner and not must_stay_differentiable(self.conditioner):
+        if type(
+            self.conditioner
+        ) is not MaskedMLPConditioner and not must_stay_differentiable(
+            self.conditioner
+        ):
             check_autoregressive(self.conditioner, self.scalar, d, self.context_shape)
 
     def network_inputs(self, x, context=None):
-        "What the conditioner is called with for the events `x`: the events, or `[x, context]`."
+        "What the conditioner is called with: the events, or `[x, context]`."
         self.check_context(x, context)
         return conditioner_inputs(x, context)
 
     def params(self, x, context=None, training=None, at=None) -> dict:
-        """Parameters of all dimensions, or of those at the indices `at`: base plus conditioner.
+        """Parameters of all dimensions, or of those at the indices `at`.
+
+        They are the base plus what the conditioner says.
 
         **Returns** `(batch, d, size)` by name.
         """
@@ -252,7 +301,9 @@ class Autoregressive(ScalarLayer):
             moved, log_slope = self.scalar.inverse(ops.take(z, at, axis=-1), params)
             return ops.where(at == places, moved, x), log_det + log_slope[:, 0]
 
-        return fixed_loop(step, (ops.zeros_like(z), ops.zeros_like(z[:, 0])), z.shape[-1])
+        return fixed_loop(
+            step, (ops.zeros_like(z), ops.zeros_like(z[:, 0])), z.shape[-1]
+        )
 
 # %% ../nbs/15_autoregressive.ipynb #check-vector
 def check_vector(

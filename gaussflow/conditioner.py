@@ -21,9 +21,12 @@ from .bijector import check_config
 def join_inputs(
     inputs,  # `kept`, or `[kept, context]`
 ):
-    """Join the kept part and the context on the last axis; the context is repeated over the axes that it lacks.
+    """Join the kept part and the context on the last axis.
 
-    **Shapes** `kept`: `(batch, ..., d_a)`; `context`: `(batch, c)`. **Returns** `(batch, ..., d_a + c)`.
+    The context is repeated over the axes that it lacks.
+
+    **Shapes** `kept`: `(batch, ..., d_a)`; `context`: `(batch, c)`.
+    **Returns** `(batch, ..., d_a + c)`.
     """
     if not isinstance(inputs, (list, tuple)):
         return inputs
@@ -39,11 +42,17 @@ def join_inputs(
 def joined_shape(
     input_shape: Sequence,  # One shape, or a list of two
 ) -> tuple:
-    "The shape that `join_inputs` gives. **Raises** `ValueError` if there are more than two inputs, or they do not fit."
+    """The shape that `join_inputs` gives; axes of unknown size, `None`, are let pass.
+
+    **Raises** `ValueError` if there are more than two inputs, or they do not fit.
+    """
     if not isinstance(input_shape[0], (list, tuple)):
         return tuple(input_shape)
     if len(input_shape) != 2:
-        raise ValueError(f"Expected one input, or [kept, context], received {len(input_shape)} inputs")
+        raise ValueError(
+            f"Expected one input, or [kept, context], "
+            f"received {len(input_shape)} inputs"
+        )
     kept, context = input_shape
     pairs = zip(context[-2:0:-1], kept[-2:0:-1])
     misfits = [None not in (c, k) and c not in (1, k) for c, k in pairs]
@@ -66,12 +75,15 @@ def check_width(
     """
     a_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not a_number or value < 1 or value % 1 != 0:
-        raise ValueError(f"Expected {name} >= 1 (an integer), received {name}={value!r}")
+        raise ValueError(
+            f"Expected {name} >= 1 (an integer), received {name}={value!r}"
+        )
     return int(value)
 
 # %% ../nbs/05_conditioner.ipynb #check-hidden
 def check_hidden(
-    hidden: int | Sequence[int],  # Widths of the hidden layers, or the width of the only one
+    hidden: int
+    | Sequence[int],  # Widths of the hidden layers, or the width of the only one
 ) -> tuple[int, ...]:
     """Return the widths of the hidden layers as a tuple; it may be empty.
 
@@ -80,12 +92,11 @@ def check_hidden(
     >>> check_hidden(64)
     (64,)
     """
-    if isinstance(hidden, numbers.Real) and not isinstance(hidden, bool):
-        hidden = (hidden,)
     try:
         if isinstance(hidden, (str, bytes, Mapping, Set)):
-            raise TypeError("it has no order of widths")
-        return tuple(check_width("hidden", width) for width in hidden)
+            raise TypeError("it is no sequence of numbers")
+        widths = (hidden,) if isinstance(hidden, numbers.Real) else hidden
+        return tuple(check_width("hidden", width) for width in widths)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Expected hidden as an integer or a sequence of integers, each >= 1, "
@@ -128,7 +139,8 @@ class MLPConditioner(keras.Model):
     **Shapes** input: `(batch, ..., d_a)`, or a list of that and a context `(batch, c)`;
     output: `(batch, ..., output_width)`.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
 
     >>> MLPConditioner(output_width=4, hidden=16)(np.ones((5, 2))).shape
     (5, 4)
@@ -137,8 +149,13 @@ class MLPConditioner(keras.Model):
     def __init__(
         self,
         output_width: int,  # Parameters of all moved dimensions together
-        hidden: int | Sequence[int] = (64, 64),  # Widths; empty for a linear conditioner
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        hidden: int | Sequence[int] = (
+            64,
+            64,
+        ),  # Widths; empty for a linear conditioner
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -150,7 +167,10 @@ class MLPConditioner(keras.Model):
             for i, width in enumerate(self.hidden)
         ]
         self.head = self.make_layer(
-            self.output_width, kernel_initializer="zeros", name="head", dtype=self.dtype_policy
+            self.output_width,
+            kernel_initializer="zeros",
+            name="head",
+            dtype=self.dtype_policy,
         )
 
     def get_config(self):
@@ -201,12 +221,17 @@ def make_mlp_conditioner(
     d_b: int,  # Moved dimensions
     num_components: int,  # K, components of the mixture of each
     hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-    activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+    activation: str
+    | Callable
+    | None = "relu",  # A name, or a function registered with Keras
     **kwargs,  # Such as `name` and `dtype`, for the Keras layer
 ) -> MLPConditioner:
-    """A plain network with the `3 * d_b * num_components` outputs of a mixture coupling, read as `(3, d_b, K)`.
+    """A plain network with the `3 * d_b * num_components` outputs of a mixture coupling.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    They are read as `(3, d_b, K)`.
+
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
     """
     width = 3 * check_width("d_b", d_b) * check_width("num_components", num_components)
     return MLPConditioner(width, hidden, activation, **kwargs)
@@ -227,9 +252,11 @@ def tile_parameters(
 class SharedMLPConditioner(MLPConditioner):
     """A plain network whose one set of parameters serves all moved dimensions.
 
-    **Shapes** input as for `MLPConditioner`; output: `(batch, ..., d_b * sum(sizes))`, kind by kind.
+    **Shapes** input as for `MLPConditioner`; output: `(batch, ..., d_b * sum(sizes))`,
+    kind by kind.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
 
     >>> SharedMLPConditioner((8, 8, 8), d_b=3)(np.ones((5, 2))).shape
     (5, 72)
@@ -240,7 +267,9 @@ class SharedMLPConditioner(MLPConditioner):
         sizes: Sequence[int],  # Floats of each kind in one set; (K, K, K) for a mixture
         d_b: int,  # Moved dimensions
         hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.sizes = tuple(check_width("sizes", size) for size in sizes)
@@ -264,14 +293,25 @@ def make_shared_mlp_conditioner(
     d_b: int,  # Moved dimensions
     num_components: int,  # K, components of the one mixture
     hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-    activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+    activation: str
+    | Callable
+    | None = "relu",  # A name, or a function registered with Keras
     **kwargs,  # Such as `name` and `dtype`, for the Keras layer
 ) -> SharedMLPConditioner:
-    """A network with `3 * num_components` outputs, tiled over the moved dimensions and read as `(3, d_b, K)`.
+    """A network with `3 * num_components` outputs, tiled over the moved dimensions.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    They are read as `(3, d_b, K)`.
+
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
     """
-    return SharedMLPConditioner([check_width("num_components", num_components)] * 3, d_b, hidden, activation, **kwargs)
+    return SharedMLPConditioner(
+        [check_width("num_components", num_components)] * 3,
+        d_b,
+        hidden,
+        activation,
+        **kwargs,
+    )
 
 # %% ../nbs/05_conditioner.ipynb #residual-conditioner
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -280,7 +320,8 @@ class ResidualConditioner(MLPConditioner):
 
     **Shapes** input and output as for `MLPConditioner`.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
 
     >>> ResidualConditioner(output_width=4, num_blocks=2)(np.ones((5, 2))).shape
     (5, 4)
@@ -291,17 +332,28 @@ class ResidualConditioner(MLPConditioner):
         output_width: int,  # Parameters of all moved dimensions together
         hidden_width: int = 32,  # Width of all hidden layers
         num_blocks: int = 1,  # Layers with a skip connection
-        activation: str | Callable | None = "tanh",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "tanh",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.hidden_width = check_width("hidden_width", hidden_width)
         self.num_blocks = check_width("num_blocks", num_blocks)
-        super().__init__(output_width, [self.hidden_width] * (self.num_blocks + 1), activation, **kwargs)
+        super().__init__(
+            output_width,
+            [self.hidden_width] * (self.num_blocks + 1),
+            activation,
+            **kwargs,
+        )
 
     def get_config(self):
         config = super().get_config()
         del config["hidden"]
-        return {**config, "hidden_width": self.hidden_width, "num_blocks": self.num_blocks}
+        return {
+            **config,
+            "hidden_width": self.hidden_width,
+            "num_blocks": self.num_blocks,
+        }
 
     def call(self, inputs, training=None):
         h = self.body[0](join_inputs(inputs))
@@ -318,7 +370,8 @@ def make_residual_conditioner(
 ) -> ResidualConditioner:
     """A residual tanh network with the `3 * d_b * num_components` outputs of a mixture coupling.
 
-    **Raises** `ValueError` on widths below 1, or an activation that a file could not name.
+    **Raises** `ValueError` on widths below 1, or an activation that a file
+    could not name.
     """
     width = 3 * check_width("d_b", d_b) * check_width("num_components", num_components)
     return ResidualConditioner(width, hidden_width, **kwargs)

@@ -30,11 +30,12 @@ def check_kernel(
 class ConvConditioner(MLPConditioner):
     """A convolution, pointwise layers, and a convolution that starts at zero.
 
-    **Shapes** input: `(batch, height, width, c)`, or a list of that and a context `(batch, k)`
-    or `(batch, height, width, k)`; output: `(batch, height, width, output_width)`.
+    **Shapes** input: `(batch, height, width, c)`, or a list of that and a context
+    `(batch, k)` or `(batch, height, width, k)`;
+    output: `(batch, height, width, output_width)`.
 
-    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file
-    could not name, and inputs that are no images.
+    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that
+    a file could not name, and inputs that are no images.
 
     **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3.3.
 
@@ -45,9 +46,14 @@ class ConvConditioner(MLPConditioner):
     def __init__(
         self,
         output_width: int,  # Parameters of all moved channels of a pixel
-        hidden: int | Sequence[int] = (64, 64),  # Widths; empty for a linear conditioner
+        hidden: int | Sequence[int] = (
+            64,
+            64,
+        ),  # Widths; empty for a linear conditioner
         kernel_size: int = 3,  # Side of the window of the first and the last layer
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.kernel_size = check_kernel(kernel_size)
@@ -73,28 +79,28 @@ class ConvConditioner(MLPConditioner):
         shape = joined_shape(input_shape)
         if len(shape) != 4:
             raise ValueError(
-                f"Expected images (batch, height, width, channels) in {type(self).__name__}, "
-                f"received shape {shape}"
+                f"Expected images (batch, height, width, channels) in "
+                f"{type(self).__name__}, received shape {shape}"
             )
         super().build(input_shape)
 
 # %% ../nbs/10_convolution.ipynb #residual
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ResidualConvConditioner(ConvConditioner):
-    """A residual convolutional network, with or without gates, whose last layer starts at zero.
+    """A residual convolutional network, gated or not, whose last layer starts at zero.
 
-    A convolution comes first, then blocks of a convolution and a pointwise layer with a skip
-    connection around them, then a convolution.
+    A convolution comes first, then blocks of a convolution and a pointwise layer with
+    a skip connection around them, then a convolution.
 
     **Shapes** input and output as for `ConvConditioner`.
 
-    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that a file
-    could not name, and inputs that are no images.
+    **Raises** `ValueError` on widths below 1, an even kernel size, an activation that
+    a file could not name, and inputs that are no images.
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 4.1; gates:
     [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2.
 
-    >>> ResidualConvConditioner(output_width=6, hidden_width=16)(np.ones((5, 8, 8, 2))).shape
+    >>> ResidualConvConditioner(6, hidden_width=16)(np.ones((5, 8, 8, 2))).shape
     (5, 8, 8, 6)
     """
 
@@ -104,7 +110,9 @@ class ResidualConvConditioner(ConvConditioner):
         hidden_width: int = 64,  # Channels of all hidden layers
         num_blocks: int = 2,  # Blocks with a skip connection
         kernel_size: int = 3,  # Side of the window of all convolutions
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         gated: bool = False,  # Whether blocks end in a gate
         **kwargs,
     ):
@@ -116,7 +124,12 @@ class ResidualConvConditioner(ConvConditioner):
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "hidden"}
-        return {**config, "hidden_width": self.hidden_width, "num_blocks": self.num_blocks, "gated": self.gated}
+        return {
+            **config,
+            "hidden_width": self.hidden_width,
+            "num_blocks": self.num_blocks,
+            "gated": self.gated,
+        }
 
     def make_hidden(self, i, width, **kwargs):
         ends_block = i > 0 and i % 2 == 0

@@ -27,13 +27,15 @@ def nan_beside_nan(
 ):
     """`values` with NaN in each row whose inputs hold a NaN.
 
-    >>> nan_beside_nan(np.ones((2, 1)), np.array([[0.0, np.nan], [0.0, 1.0]]))  # [[nan], [1]]
+    >>> nan_beside_nan(np.ones((2, 1)), np.array([[np.nan], [0.0]]))  # [[nan], [1]]
     """
     for part in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
-        if "float" in keras.backend.standardize_dtype(part.dtype):  # integers know no NaN
-            # The data's own NaN: what a compiler makes of a constant one may be any number.
+        if "float" in keras.backend.standardize_dtype(
+            part.dtype
+        ):  # integers know no NaN
+            # The data's own NaN: a compiler may make any number of a constant one.
             found = ops.where(ops.isnan(part), part, ops.zeros_like(part))
-            found = ops.cast(sum_event(found), values.dtype)
+            found = ops.cast(ops.stop_gradient(sum_event(found)), values.dtype)
             values = values + ops.reshape(found, (-1, *[1] * (len(values.shape) - 1)))
     return values
 
@@ -83,8 +85,7 @@ class ScalarLayer(Bijector):
         # A functional model refuses a tensor beside an array.
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         raw = ops.cast(self.conditioner(inputs, training=training), self.compute_dtype)
-        raw = nan_beside_nan(raw, inputs)
-        return unpack(self.scalar, raw, self.num_moved)
+        return unpack(self.scalar, nan_beside_nan(raw, inputs), self.num_moved)
 
 # %% ../nbs/03_marginal.ipynb #marginal
 @keras.saving.register_keras_serializable(package="gaussflow")
