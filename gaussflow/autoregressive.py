@@ -205,7 +205,7 @@ def check_autoregressive(
 
 # %% ../nbs/15_autoregressive.ipynb #fixed-loop
 def fixed_loop(
-    step: Callable,  # Takes the pass's number (int32) and the state, returns the next
+    step: Callable,  # Takes the number of the pass and the state, returns the new state
     state: tuple,  # Tensors
     count: int,  # How many passes
 ) -> tuple:
@@ -215,19 +215,13 @@ def fixed_loop(
 
     >>> fixed_loop(lambda i, x: (2 * x,), (ops.ones(()),), count=3)[0]  # 8
     """
-
-    def turn(i, *state):
-        i = ops.cast(i, "int32")
-        return i + 1, *step(i, *state)
-
     # Only a bounded `while_loop` has a gradient under XLA on TensorFlow;
     # only a `fori_loop` has one at all on JAX.
     if keras.backend.backend() == "tensorflow":
-        start = (ops.zeros((), "int32"), *state)
-        return ops.while_loop(
-            lambda i, *state: i < count, turn, start, maximum_iterations=count
-        )[1:]
-    return ops.fori_loop(0, count, lambda i, state: turn(i, *state)[1:], tuple(state))
+        turn = lambda i, *state: (i + 1, *step(i, *state))
+        going = lambda i, *state: i < count
+        return ops.while_loop(going, turn, (0, *state), maximum_iterations=count)[1:]
+    return ops.fori_loop(0, count, lambda i, state: tuple(step(i, *state)), tuple(state))
 
 # %% ../nbs/15_autoregressive.ipynb #autoregressive
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -261,11 +255,8 @@ class Autoregressive(ScalarLayer):
         d = input_shape[-1]
         self.build_params(d, seen=(d,))
         self.order = check_order(getattr(self.conditioner, "order", None), d)
-        if type(
-            self.conditioner
-        ) is not MaskedMLPConditioner and not must_stay_differentiable(
-            self.conditioner
-        ):
+        is_ours = type(self.conditioner) is MaskedMLPConditioner
+        if not is_ours and not must_stay_differentiable(self.conditioner):
             check_autoregressive(self.conditioner, self.scalar, d, self.context_shape)
 
     def network_inputs(self, x, context=None):
@@ -292,7 +283,9 @@ class Autoregressive(ScalarLayer):
         return z, ops.sum(log_slope, axis=-1)
 
     def inverse_and_log_det(self, z, context=None, training=None):
-        z, places = self.prepare(z, context), np.arange(z.shape[-1], dtype="int32")
+        z = self.prepare(z, context)
+        # Both of one integer dtype: that of `ops.arange` would depend on `floatx`.
+        places = np.arange(z.shape[-1], dtype="int32")
         order = ops.convert_to_tensor(np.array(self.order, "int32"))
 
         def step(i, x, log_det):
@@ -301,9 +294,8 @@ class Autoregressive(ScalarLayer):
             moved, log_slope = self.scalar.inverse(ops.take(z, at, axis=-1), params)
             return ops.where(at == places, moved, x), log_det + log_slope[:, 0]
 
-        return fixed_loop(
-            step, (ops.zeros_like(z), ops.zeros_like(z[:, 0])), z.shape[-1]
-        )
+        start = (ops.zeros_like(z), ops.zeros_like(z[:, 0]))
+        return fixed_loop(step, start, z.shape[-1])
 
 # %% ../nbs/15_autoregressive.ipynb #check-vector
 def check_vector(
