@@ -103,19 +103,18 @@ def scale_mixture(
 def fit_mixture(
     x: np.ndarray,  # Numbers, `(n,)`
     num_components: int,  # K
-    background: float = 0.0,  # Share of the component with the mixture's own mean and variance
-    seed: int
-    | Sequence[int] = 0,  # Of the start, and of the rows where there are too many
+    background: float = 0.0,  # Share of a component as wide as the mixture
+    seed: int | Sequence[int] = 0,  # Of the start, and of rows drawn from too many
     num_steps: int = 100,  # Of expectation-maximization
-    smoothing: float
-    | None = None,  # Width of the noise that each number stands for, in standard deviations of `x`; `None`: 0.05, more for few
+    smoothing: float | None = None,  # Width of each number, in standard deviations
     max_rows: int = 20_000,  # Most numbers used; more are thinned out at random
-    num_points: int
-    | None = None,  # How many observations `x` stands for; `None`: its length
+    num_points: int | None = None,  # Observations behind `x`; `None`: its length
 ) -> dict[str, np.ndarray]:
     """Fit a mixture of Gaussians by maximum likelihood.
 
-    **Returns** `logits`, `means` and `log_scales`, `(K,)` each, float64, sorted by mean.
+    `smoothing=None` is 0.05, and more below 1,024 points (`point_width`).
+
+    **Returns** `logits`, `means` and `log_scales`, `(K,)`, float64, sorted by mean.
 
     **Raises** `ValueError` unless `x` is a vector of at least two finite numbers.
     """
@@ -220,7 +219,7 @@ def set_rotation(
 def shrinkages(
     x: np.ndarray,  # Data, `(n, d)`
 ) -> list[tuple[float, np.ndarray]]:
-    "Shares, and variances `(d,)` to shrink towards: a sphere's, the columns', and none."
+    "Shares, and variances `(d,)` to shrink towards: a sphere's, the columns', none."
     own = np.var(x, axis=0)
     scaled = x / np.sqrt(np.where(own > 0, own, 1.0))
     sphere = np.full_like(own, own.mean())
@@ -237,7 +236,7 @@ def shrunk_covariance(
     target: np.ndarray,  # Variances to shrink towards, `(d,)`
 ) -> np.ndarray:
     "The covariance `(d, d)`, `share` of the way to the diagonal one."
-    own = np.atleast_2d(np.cov(x, rowvar=False, bias=True))
+    own = np.cov(x, rowvar=False, bias=True)
     return (1 - share) * own + share * np.diag(target)
 
 
@@ -256,7 +255,7 @@ def normal_scores(
             scores.append(np.full(len(left_out), -np.inf))
     return np.array(scores)
 
-
+# %% ../nbs/09_warmstart.ipynb #choose-shrinkage
 def choose_shrinkage(
     x: np.ndarray,  # Data, `(n, d)`
 ) -> tuple[float, np.ndarray]:
@@ -265,7 +264,7 @@ def choose_shrinkage(
     **Returns** the share, and the variances `(d,)` to shrink towards.
     """
     options = shrinkages(x)
-    if len(x) < 4 or x.shape[1] == 1:
+    if len(x) < 4:
         return options[0]
     folds = KFold(min(len(x), 10), shuffle=True, random_state=0).split(x)
     scores = np.concatenate([normal_scores(x[a], x[b]) for a, b in folds], axis=1)
@@ -285,24 +284,21 @@ def widened(
     **Returns** rows `(m, d)`, and for each the number of the row that it came from.
     """
     n, d = x.shape
-    share, target = (0.0, None)
-    if few_rows(n, d):
-        share, target = choose_shrinkage(x.astype("float64"))
-    if share == 0.0:
+    if d == 1 or not few_rows(n, d):
         return x, np.arange(n)
+    wide = x.astype("float64")
+    center = wide.mean(axis=0)
+    want = np.linalg.cholesky(shrunk_covariance(wide, *choose_shrinkage(wide)))
     source = np.tile(np.arange(n), -(-max(num_rows, 20 * d) // n))
-    center, wide = x.mean(axis=0, dtype="float64"), x.astype("float64")
-    noise = np.random.default_rng(seed).normal(size=(len(source), d))
-    made = (
-        np.sqrt(1 - share) * (wide - center)[source] + np.sqrt(share * target) * noise
-    )
+    noise = np.random.default_rng(seed).normal(size=(len(source), d)) @ want.T
+    share = min(5 * d / n, 1.0)
+    made = np.sqrt(1 - share) * (wide - center)[source] + np.sqrt(share) * noise
     made -= made.mean(axis=0)
-    have = np.linalg.cholesky(np.atleast_2d(np.cov(made, rowvar=False, bias=True)))
-    want = np.linalg.cholesky(shrunk_covariance(wide, share, target))
+    have = np.linalg.cholesky(np.cov(made, rowvar=False, bias=True))
     made = np.linalg.solve(have, made.T).T @ want.T
     return (center + made).astype(x.dtype), source
 
-# %% ../nbs/09_warmstart.ipynb #check-columns
+# %% ../nbs/09_warmstart.ipynb #dependent-columns
 def dependent_columns(
     x: np.ndarray,  # Data without constant columns, `(n, d)`
 ) -> np.ndarray:
@@ -320,27 +316,28 @@ def dependent_columns(
     held = vectors[:, values < tolerance**2 + 1e-14 * len(values)]
     return np.flatnonzero(np.abs(held).max(axis=1, initial=0.0) > 0.01)
 
-
+# %% ../nbs/09_warmstart.ipynb #check-columns
 def check_columns(
     x: np.ndarray,  # Data, `(n, d)`
     names: Sequence | None = None,  # Of the columns; `None`: their numbers
 ) -> None:
-    "**Raises** `ValueError` that names columns without a density: constant, or linearly dependent."
+    "**Raises** `ValueError` that names constant or linearly dependent columns."
     names = list(range(x.shape[1]) if names is None else names)
     constant = np.flatnonzero(np.ptp(x, axis=0) == 0)
+    unbounded = "the density has no bound there"
     if constant.size:
-        first = constant[0]
+        columns = ", ".join(f"{names[i]!r} (always {x[0, i]:g})" for i in constant)
         raise ValueError(
-            f"Expected columns that vary, received {[names[i] for i in constant]} constant "
-            f"({names[first]!r} is always {x[0, first]}): the density has no bound there; "
-            "drop them, or add noise of their resolution"
+            f"Expected columns that vary, received constant columns {columns}: "
+            f"{unbounded}; drop them, or add noise of their resolution"
         )
     dependent = dependent_columns(x)
     if dependent.size:
+        columns = ", ".join(repr(names[i]) for i in dependent)
         raise ValueError(
-            f"Expected columns that do not determine each other, received "
-            f"{[names[i] for i in dependent]} with an exact linear dependence: the density "
-            "has no bound there; drop one of them, or add noise of its resolution"
+            "Expected columns that do not determine each other, "
+            f"received an exact linear dependence between columns {columns}: "
+            f"{unbounded}; drop one of them, or add noise of its resolution"
         )
 
 # %% ../nbs/09_warmstart.ipynb #head-candidates
@@ -574,7 +571,7 @@ class BlockReport(list):
 
     __str__ = __repr__
 
-
+# %% ../nbs/09_warmstart.ipynb #new-block
 def new_block(
     x: np.ndarray,  # What arrives, `(n, d)`
     block: int,  # Number of the block
@@ -585,20 +582,14 @@ def new_block(
 ) -> list[Bijector]:
     "A rotation and a marginal layer, fitted to `x`."
     d = x.shape[1]
-    q = (
-        principal_rotation(x)
-        if rotation == "pca" or block == 0
-        else haar_orthogonal(d, (random_state, block))
-    )
+    if rotation == "pca" or block == 0:
+        q = principal_rotation(x)
+    else:
+        q = haar_orthogonal(d, (random_state, block))
     layers = [FixedOrtho(q), MixtureCDFGaussianization(num_components)]
     layers[1].build((None, d))
-    fit_layer(
-        layers[1],
-        apply_rows(layers[0].forward_and_log_det, x)[0],
-        block,
-        random_state,
-        **options,
-    )
+    z = apply_rows(layers[0].forward_and_log_det, x)[0]
+    fit_layer(layers[1], z, block, random_state, **options)
     return layers
 
 
@@ -621,7 +612,7 @@ def normal_block(
     layers[1].log_scales.assign(np.log(spread) + log_scales)
     return layers
 
-
+# %% ../nbs/09_warmstart.ipynb #gains
 def gains(
     layers: Sequence[Bijector],  # One block
     x: np.ndarray,  # What arrives, `(n, d)`
@@ -636,7 +627,7 @@ def gains(
         - np.sum(z.astype("float64") ** 2, axis=1)
     )
 
-# %% ../nbs/09_warmstart.ipynb #grow-loop
+# %% ../nbs/09_warmstart.ipynb #report-row
 def report_row(
     block: int,  # Its number
     gain: np.ndarray,  # What it gains on each point held out (nats)
@@ -654,7 +645,7 @@ def report_row(
         "kept": bool(mean > sure),
     }
 
-
+# %% ../nbs/09_warmstart.ipynb #grow-loop
 def grow(
     seen: np.ndarray,  # Points to fit to, `(n, d)`
     held: np.ndarray,  # Points to measure on, `(m, d)`
@@ -662,7 +653,7 @@ def grow(
     few: bool,  # Whether to measure the normal block first
     **options,  # For `new_block`
 ) -> tuple[list[Bijector], BlockReport]:
-    "The loop of `iterative_gaussianization`. **Returns** the layers of the kept blocks."
+    "The loop of `iterative_gaussianization`. **Returns** kept layers, and a report."
     normal, kept, report = (
         normal_block(seen, options["num_components"]),
         [],
@@ -687,7 +678,7 @@ def grow(
         report.append(report_row(0, normal_gain, so_far))
     return kept, report
 
-
+# %% ../nbs/09_warmstart.ipynb #fit-blocks
 def fit_blocks(
     x: np.ndarray,  # Points, `(n, d)`
     num_blocks: int,  # How many blocks; for 0, the normal block
@@ -713,14 +704,14 @@ def iterative_gaussianization(
     random_state: int = 0,  # Equal numbers give equal flows
     **options,  # For `fit_mixture`: `num_steps`, `smoothing`, `max_rows`
 ) -> tuple[GaussianizationFlow, BlockReport]:
-    """Grow a flow block by block until the gain in negentropy falls below its sampling error.
+    """Grow a flow block by block until the gain in negentropy is below its error.
 
     A flow of no such block is one normal block, number 0 of the report. With fewer than
     200 rows a dimension the flow is fitted to all rows in the end, with as many blocks.
 
     **Returns** the flow, built, and a report with one row per block (nats).
 
-    **Raises** `ValueError` unless `x` is finite, of shape `(n, d)` with `n >= 8`, without
+    **Raises** `ValueError` unless `x` is finite, `(n, d)` with `n >= 8`, without
     constant or linearly dependent columns, and the options are in range.
 
     **Source** [Laparra et al. 2011](https://arxiv.org/abs/1602.00229)
