@@ -143,7 +143,7 @@ def fit_mixture(
     for _ in range(num_steps):
         mixture = em_step(u, mixture, background, width)
     if smoothing is None and width > 0.05:
-        mixture = scale_mixture(mixture, np.var(u) * (1 + 0.05**2))
+        mixture = scale_mixture(mixture, np.var(u) + 0.05**2)
     weights, means, variances = (
         part[np.argsort(mixture[1], kind="stable")] for part in mixture
     )
