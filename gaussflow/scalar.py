@@ -485,9 +485,7 @@ def stacked_gradient(x, log_weights, means, log_scales):
     return stacked(terms), grad
 
 
-stacked_mixture_to_normal = with_rules(
-    lambda *tensors: stacked(mixture_terms(*tensors)), stacked_tangent, stacked_gradient
-)
+stacked_mixture_to_normal = with_rules(lambda *tensors: stacked(mixture_terms(*tensors)), stacked_tangent, stacked_gradient)
 
 # %% ../nbs/02_scalar.ipynb #mixture-to-normal
 def mixture_to_normal(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'spline_knots', 'spline_slopes', 'at_both_ends', 'rational_quadratic', 'rational_quadratic_root', 'between',
-           'mark_nan', 'spline_forward', 'spline_inverse', 'check_spline', 'RationalQuadraticSpline', 'SplineCoupling']
+           'outside_unchanged', 'spline_forward', 'spline_inverse', 'check_spline', 'RationalQuadraticSpline',
+           'SplineCoupling']
 
 # %% ../nbs/17_spline.ipynb #imports
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from .coupling import Coupling
-from .scalar import ScalarBijection, keep_nan
+from .scalar import ScalarBijection
 from .special import as_float
 
 # %% ../nbs/17_spline.ipynb #knots
@@ -105,19 +106,21 @@ def between(
     length = last - first
     return ops.where(low < high, first + length * low, last - length * high)
 
-# %% ../nbs/17_spline.ipynb #mark-nan
-def mark_nan(
-    value,  # `(..., d)`
-    log_slope,  # `(..., d)`
-    knots_x,  # `(..., d, K + 1)`
-    knots_z,  # `(..., d, K + 1)`
-    slopes,  # `(..., d, K + 1)`
+# %% ../nbs/17_spline.ipynb #outside
+def outside_unchanged(
+    number,  # What was given, `(..., d)`
+    inside,  # Where it lies between the knots
+    value,  # What the spline makes of it, or of 0 where it lies outside
+    log_slope,  # There
+    slopes,  # At all knots, `(..., d, K + 1)`
 ):
-    "Value and log-slope, NaN where the value or any parameter is."
-    # A NaN among raw sizes is in every inner knot, since they share one softmax.
-    parameters = knots_x[..., 1] + knots_z[..., 1] + ops.sum(slopes, axis=-1)
-    value = keep_nan(value, parameters)
-    return value, keep_nan(log_slope, value)
+    "Value and log-slope on the whole line, NaN where the number or a parameter is."
+    # Bins share one softmax, so a NaN among raw sizes is in every inner knot: `value`
+    # is NaN then, for numbers outside too, since 0 was looked up in their place.
+    broken = ops.any(ops.isnan(slopes), axis=-1) | ops.isnan(value) | ops.isnan(number)
+    value = ops.where(inside, value, number)
+    log_slope = ops.where(inside, log_slope, ops.zeros_like(log_slope))
+    return ops.where(broken, np.nan, value), ops.where(broken, np.nan, log_slope)
 
 # %% ../nbs/17_spline.ipynb #maps
 def spline_forward(
@@ -133,9 +136,8 @@ def spline_forward(
     width = x1 - x0
     left, right = (at - x0) / width, (x1 - at) / width
     low, high, log_slope = rational_quadratic(left, right, (z1 - z0) / width, *ends)
-    z = ops.where(inside, between(z0, z1, low, high), x)
-    log_slope = ops.where(inside, log_slope, ops.zeros_like(x))
-    return mark_nan(z, log_slope, knots_x, knots_z, slopes)
+    z = between(z0, z1, low, high)
+    return outside_unchanged(x, inside, z, log_slope, slopes)
 
 
 def spline_inverse(
@@ -153,9 +155,8 @@ def spline_inverse(
     low, high = (at - z0) / height, (z1 - at) / height
     left, right = rational_quadratic_root(low, high, steepness, *ends)
     log_slope = rational_quadratic(left, right, steepness, *ends)[-1]
-    x = ops.where(inside, between(x0, x1, left, right), z)
-    log_slope = ops.where(inside, -log_slope, ops.zeros_like(z))
-    return mark_nan(x, log_slope, knots_x, knots_z, slopes)
+    x = between(x0, x1, left, right)
+    return outside_unchanged(z, inside, x, -log_slope, slopes)
 
 # %% ../nbs/17_spline.ipynb #spline-errors
 LEAST = 1e-5  # of shares and slopes: below, float32 could not keep knots apart
