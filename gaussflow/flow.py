@@ -890,13 +890,10 @@ class NormalizingFlow(keras.Model):
         layers = {"x": self.bijectors[0], "context": self.context_scaling}
         inputs, wide = {}, self.wide_parts()
         for name, values in (("x", x), ("context", context)):
-            if name in wide:
-                inputs[CENTERED + name] = layers[name].arrive(values)
+            if values is not None and name in wide:
+                inputs[CENTERED + name] = repeat_row(layers[name].arrive(values), x.shape[0])
             elif values is not None:
-                inputs[name] = values if is_symbolic(values) else self.as_tensor(values)
-        for name in inputs:
-            if name.endswith("context"):
-                inputs[name] = repeat_row(inputs[name], x.shape[0])
+                inputs[name] = repeat_row(values if is_symbolic(values) else self.as_tensor(values), x.shape[0])
         return inputs["x"] if list(inputs) == ["x"] else inputs
 
     def call(self, inputs, training=None):
