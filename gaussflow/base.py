@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from .bijector import FlowLayer, build_conditioner, check_conditioner, restore
-from .marginal import sum_event
+from .marginal import nan_beside_nan, sum_event
 from .scalar import LogScaleClamp, check_clamp
 from .special import LOG_SQRT_2PI, as_float, norm_log_pdf
 
@@ -176,7 +176,7 @@ class DiagonalNormal(BaseDistribution):
         if self.conditioner is None:
             return ops.convert_to_tensor(self.mean), ops.convert_to_tensor(self.log_scale)
         self.check_context(z, context)
-        raw = ops.cast(self.conditioner(context), self.compute_dtype)
+        raw = nan_beside_nan(ops.cast(self.conditioner(context), self.compute_dtype), context)
         shift, raw = ops.unstack(ops.reshape(raw, (-1, 2, *self.event_shape)), axis=1)
         return self.mean + shift, self.log_scale + self.log_scale_clamp(raw) - self.log_scale_clamp(ops.zeros_like(raw))
 

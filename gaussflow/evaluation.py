@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['read_rows', 'seen_context', 'as_rows', 'walk', 'autodiff_log_det', 'LayerCheck', 'largest', 'finite_rows',
-           'check_map', 'unmoved_dimensions', 'verdicts_on', 'FlowReport', 'flow_report', 'Estimate', 'mean_and_error',
-           'held_out_nll', 'bits_per_dimension', 'normal_mmd', 'normal_statistics', 'normal_band', 'random_directions',
-           'Gaussianity', 'gaussianity', 'gaussianity_by_layer', 'base_scores', 'normal_scores', 'QQ',
-           'order_statistic_band', 'qq_points', 'marginal_surprisal', 'LayerSum', 'sum_over_layers',
-           'normal_log_density', 'shape_negentropy', 'negentropy_by_layers', 'total_correlation_by_layers',
-           'probability_integral_transform', 'radial_transform', 'binomial_band', 'Coverage', 'coverage']
+           'check_map', 'unmoved_dimensions', 'verdicts_on', 'FlowReport', 'unbounded_columns', 'flow_report',
+           'Estimate', 'mean_and_error', 'held_out_nll', 'bits_per_dimension', 'normal_mmd', 'normal_statistics',
+           'normal_band', 'random_directions', 'Gaussianity', 'gaussianity', 'gaussianity_by_layer', 'base_scores',
+           'normal_scores', 'QQ', 'order_statistic_band', 'qq_points', 'marginal_surprisal', 'LayerSum',
+           'sum_over_layers', 'normal_log_density', 'shape_negentropy', 'negentropy_by_layers',
+           'total_correlation_by_layers', 'probability_integral_transform', 'radial_transform', 'binomial_band',
+           'Coverage', 'coverage']
 
 # %% ../nbs/12_evaluation.ipynb #imports
 import math
@@ -26,6 +27,7 @@ from .base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNo
 from .bijector import Bijector, gradient
 from .events import check_finite, is_tensor, repeat_row
 from .flow import NormalizingFlow, apply_rows
+from .table import inspect_table
 
 # %% ../nbs/12_evaluation.ipynb #read-events
 def read_rows(
@@ -218,6 +220,7 @@ class FlowReport:
     num_points: int  # Events looked at
     num_jacobians: int  # Events whose Jacobian was computed
     tolerance: float  # Of the round trip, and of log-determinants in nats per dimension
+    table: tuple[str, ...] = ()  # Columns in which a density has no bound, as `inspect_table` words them
 
     @property
     def verdicts(self) -> list[str]:
@@ -231,7 +234,7 @@ class FlowReport:
         if self.unmoved:
             shown = ", ".join(map(str, self.unmoved[:5])) + (", ..." if len(self.unmoved) > 5 else "")
             lines.append(f"dimension {shown} ({len(self.unmoved)} of {self.whole.size}): no layer moves it, check the masks")
-        return lines
+        return [*lines, *self.table]
 
     @property
     def ok(self) -> bool:
@@ -260,6 +263,15 @@ class FlowReport:
         return check.round_trip, check.log_det_sum, check.log_det_autodiff
 
 # %% ../nbs/12_evaluation.ipynb #flow-report
+def unbounded_columns(
+    x,  # Rows, `(n, d)`
+    columns: list | None = None,  # Their names
+) -> tuple[str, ...]:
+    "What `inspect_table` says of columns in which no density has a bound."
+    report = inspect_table(ops.convert_to_numpy(x) if is_tensor(x) else x, columns=columns)
+    return tuple(f.message for f in report if f.severity == "unbounded")
+
+
 def flow_report(
     flow: NormalizingFlow,  # Trained or not
     x: Any,  # Events `(n, *event)`, or `{"x": events, "context": c}`
@@ -270,7 +282,11 @@ def flow_report(
     max_jacobian_size: int = 256,  # Larger events get no Jacobian: its cost grows with the square of the size
     seed: int = 0,  # Of the draw
 ) -> FlowReport:
-    "Check every layer of a flow on data. **Raises** `ValueError` for events that are not finite or not the flow's."
+    """Check every layer of a flow on data, and the columns of that data.
+
+    **Raises** `ValueError` for events that are not finite or not the flow's.
+    """
+    events = flow.read(x, context)[0]
     x, context, rows = read_rows(flow, x, context, max_points, seed)
     num_jacobians = num_jacobians if x[0].size <= max_jacobian_size else 0
     whole, z, good = check_map(flow, x, context, num_jacobians, rows)
@@ -281,7 +297,8 @@ def flow_report(
         check, state, good = check_map(layer, state, context, num_jacobians, rows)
         state, rows, context = state[good], rows[good], None if context is None else context[good]
         checks.append(check)
-    return FlowReport(tuple(checks), whole, whole_unmoved, len(x), num_jacobians, tolerance)
+    table = () if events.ndim != 2 or flow.bijectors[0].whole_numbers else unbounded_columns(events, flow.columns.get("x"))
+    return FlowReport(tuple(checks), whole, whole_unmoved, len(x), num_jacobians, tolerance, table)
 
 # %% ../nbs/12_evaluation.ipynb #nll
 class Estimate(NamedTuple):

@@ -31,7 +31,7 @@ from gaussflow.image import (
 )
 from .marginal import Marginal
 from .rotation import LinearLU
-from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection, check_law, packed_width
+from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection, check_law, keep_nan, packed_width
 from .standardize import ActNorm
 
 # %% ../nbs/18_families.ipynb #scale
@@ -44,12 +44,12 @@ class Scale(Affine):
         return {"log_scale": 1}
 
     def forward(self, x, params):
-        log_scale = params["log_scale"][..., 0] + 0 * x
-        return x * ops.exp(log_scale), log_scale
+        z = x * ops.exp(params["log_scale"][..., 0])
+        return z, keep_nan(params["log_scale"][..., 0], z)
 
     def inverse(self, z, params):
-        log_scale = params["log_scale"][..., 0] + 0 * z
-        return z * ops.exp(-log_scale), -log_scale
+        x = z * ops.exp(-params["log_scale"][..., 0])
+        return x, keep_nan(-params["log_scale"][..., 0], x)
 
 # %% ../nbs/18_families.ipynb #turns
 def couplings_in_turn(

@@ -74,7 +74,7 @@ class Dequantization(Bijector):
         axes = tuple(range(1, len(x.shape)))
         number = ops.mod(ops.sum(ops.mod(ops.cast(x, "int32") * self.marks, 8191), axis=axes, keepdims=True), 8191)
         turned = ops.cast(ops.mod(number * self.marks, 8191), self.compute_dtype) / 8191 + self.still
-        return turned - ops.floor(turned)
+        return ops.mod(turned, 1.0)
 
     def noise(self, x, context, training):
         "**Returns** u in [0, 1], the shape of `x`, and `log q(u | x)` in nats, `(batch,)`."
@@ -89,7 +89,8 @@ class Dequantization(Bijector):
 
     def inverse_and_log_det(self, z, context=None, training=None):
         z = self.prepare(z, context)
-        x = ops.clip(ops.floor(z * self.num_values), 0, self.num_values - 1)
+        grey = z * self.num_values
+        x = ops.clip(grey - ops.mod(grey, 1.0), 0, self.num_values - 1)  # `floor` would give float32 on JAX
         return x, ops.full_like(sum_event(z), float(np.prod(self.event_shape) * np.log(self.num_values)))
 
 # %% ../nbs/10_image.ipynb #uniform

@@ -560,3 +560,14 @@ def test_case_24_inspect_leaves_the_table_alone():
     inspect_table(frame)
     np.testing.assert_array_equal(x.data, NORMAL)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_case_09_the_report_of_a_flow_names_such_columns():
+    import gaussflow as gf
+
+    x = NORMAL[:400, :2].copy()
+    flow = gf.NormalizingFlow([gf.Marginal(gf.Affine())], 2)
+    assert not any("bound" in line for line in gf.flow_report(flow, x).verdicts)
+    x[:, 1] = np.arange(400) % 2
+    report = gf.flow_report(flow, x)
+    assert not report.ok and "column 1" in str(report) and "column 0" not in "".join(report.table)

@@ -26,9 +26,7 @@ NEEDS_CONTEXT, TAKES_CONTEXT = (
         "glow",
     ),
 )
-ON_JAX = ("coupling flow, spline", "gaussianization", "maf", "iaf", "nice", "glow")
-GREY = "glow, grey images"
-NARROW = pytest.mark.xfail(reason="ops.floor gives float32 on JAX: the way back to grey values", strict=True)
+ON_JAX = ("coupling flow, spline", "gaussianization", "maf", "iaf", "nice", "glow", "glow, grey images")
 
 
 def factories() -> dict:
@@ -163,9 +161,9 @@ def test_case_13_every_factory_computes_in_float64(name, with_context):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
-@pytest.mark.parametrize("name", [*ON_JAX, pytest.param(GREY, marks=NARROW)])
+@pytest.mark.parametrize("name", ON_JAX)
 def test_case_13_factories_compute_in_float64_on_jax(name):
-    check(answers_on("jax", (*ON_JAX, GREY))[f"{name} False"])
+    check(answers_on("jax", ON_JAX)[f"{name} False"])
 
 
 if __name__ == "__main__":
