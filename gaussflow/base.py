@@ -35,6 +35,10 @@ class BaseDistribution(FlowLayer):
         "Draw a tensor of `shape`, `(batch, *event)`. Equal integer seeds give equal draws; `None` follows Keras's global seed."
         raise NotImplementedError(f"{type(self).__name__} does not implement sample")
 
+    def temper(self, z, temperature, context=None):
+        "Draws `z`, `temperature` times as far from the base's centre: 0 unless a base says otherwise."
+        return temperature * z
+
 # %% ../nbs/07_base.ipynb #standard-normal
 @keras.saving.register_keras_serializable(package="gaussflow")
 class StandardNormal(BaseDistribution):
@@ -189,3 +193,7 @@ class DiagonalNormal(BaseDistribution):
         noise = keras.random.normal(shape, dtype=self.compute_dtype, seed=seed)
         mean, log_scale = self.moments(noise, context)
         return mean + ops.exp(log_scale) * noise
+
+    def temper(self, z, temperature, context=None):
+        mean = self.moments(z, context)[0]
+        return mean + temperature * (z - mean)

@@ -816,7 +816,7 @@ class NormalizingFlow(keras.Model):
         num_samples: int,  # How many, or, with `per_row`, how many for each row of context
         seed: int | None = None,  # An integer, a NumPy generator; `None` follows Keras's global seed
         context=None,  # Side information: one row, or one per sample
-        temperature: float = 1.0,  # Factor on the latent; below 1, samples nearer to the centre
+        temperature: float = 1.0,  # Factor on the latent's distance from the base's centre
         per_row: bool = False,  # `num_samples` for each row of context
     ):
         """Draw events, `(num_samples, *event)`, or `(rows, num_samples, *event)` per row. Equal seeds give equal samples.
@@ -846,7 +846,7 @@ class NormalizingFlow(keras.Model):
             context = repeat(context, count, axis=0)
         given = self.given(context, math.prod(leading)) if self.base.uses_context else None
         z = self.base.sample((math.prod(leading), *self.latent_shape), seed=seed, context=given)
-        return z if temperature == 1 else temperature * z, context, leading
+        return z if temperature == 1 else self.base.temper(z, temperature, given), context, leading
 
     def read_given(self, context, num_samples, per_row):
         "The context of `sample`: one row, one for each sample, or, with `per_row`, any number."
