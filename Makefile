@@ -25,7 +25,7 @@ $(STAMP): requirements.lock settings.ini setup.py pyproject.toml
 .PHONY: venv reproduce test test-slow
 venv: $(STAMP)  ## Make .venv from requirements.lock
 
-reproduce: $(STAMP)  ## Execute every tutorial (NB=21: one), write results/, end with the table of figures
+reproduce: $(STAMP)  ## Execute every tutorial (NB=03: one), write results/, end with the table of figures
 	@$(BIN)/python tools/reproduce.py $(NB)
 
 test: $(STAMP)  ## Run every check, slow cells skipped
@@ -43,8 +43,8 @@ export: $(STAMP)  ## Write modules from notebooks, format, clean, renew README.m
 readme: $(STAMP)  ## Write README.md and its pictures from nbs/index.ipynb
 	@$(BIN)/python tools/make_readme.py
 
-run: $(STAMP)  ## Execute notebooks and store their outputs (NB=02)
-	@test -n "$(NB)" || { echo "Expected NB=..., such as NB=02"; exit 2; }
+run: $(STAMP)  ## Execute notebooks and store their outputs (NB=22_marginal)
+	@test -n "$(NB)" || { echo "Expected NB=..., such as NB=22_marginal or NB=tutorials/03"; exit 2; }
 	@$(BIN)/python tools/run_notebook.py $(NB)
 
 lock: $(STAMP)  ## Renew requirements.lock from settings.ini

@@ -18,8 +18,8 @@ from gaussflow.bijector import Chain
 from gaussflow.bounded import Logit
 from gaussflow.families import glow_steps, make_glow, make_nice, make_real_nvp
 from gaussflow.flow import NormalizingFlow, restart
-from gaussflow.image import MultiScale, Squeeze, UniformDequantization
 from gaussflow.images import IndependentPixels, load_images
+from gaussflow.multiscale import MultiScale, Squeeze, UniformDequantization
 from gaussflow.scalar import Affine, MixtureCDF
 from gaussflow.spline import RationalQuadraticSpline
 

@@ -18,7 +18,7 @@ from scipy import special
 
 from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_turns, write_json
 from gaussflow import make_coupling_flow
-from gaussflow.data import Density, check_num_points, in_blocks, toy_data
+from gaussflow.densities import Density, check_num_points, in_blocks, toy_data
 from gaussflow.flow import restart
 from gaussflow.scalar import Affine, MixtureCDF
 from gaussflow.spline import RationalQuadraticSpline

@@ -1,7 +1,7 @@
 """Normalizing flows in Keras 3: Gaussianization, mixture-CDF couplings, exact tails.
 
 Written by hand; every other module of this package is exported from a notebook in `nbs/`.
-`gaussflow.plot`, `gaussflow.data` and `gaussflow.images` are imported on first use, so that `import gaussflow` costs no more than Keras.
+`gaussflow.plot`, `gaussflow.densities` and `gaussflow.images` are imported on first use, so that `import gaussflow` costs no more than Keras.
 """
 
 __version__ = "0.1.0"
@@ -56,7 +56,9 @@ from gaussflow.flow import (
     make_gaussianization_flow,
     restart,
 )
-from gaussflow.image import (
+from gaussflow.linear import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
+from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
+from gaussflow.multiscale import (
     Flatten,
     InvertibleConv1x1,
     MultiScale,
@@ -64,8 +66,6 @@ from gaussflow.image import (
     UniformDequantization,
     VariationalDequantization,
 )
-from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
-from gaussflow.rotation import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
 from gaussflow.scalar import (
     Additive,
     Affine,
@@ -83,7 +83,7 @@ from gaussflow.standardize import ActNorm, Standardize
 from gaussflow.table import inspect_table
 from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
-LAZY_MODULES = ("data", "images", "plot")
+LAZY_MODULES = ("densities", "images", "plot")
 
 __all__ = [
     "ActNorm",
@@ -143,8 +143,8 @@ __all__ = [
     "check_scalar",
     "checkerboard_mask",
     "coverage",
-    "data",
     "default_half_mask",
+    "densities",
     "flow_report",
     "gaussianity",
     "gaussianity_by_layer",

@@ -19,7 +19,7 @@ from benchmarks import naive, peers  # noqa: E402
 from benchmarks.measure import ratio, summary, take_turns  # noqa: E402
 from benchmarks.run import main, parse  # noqa: E402
 from benchmarks.speed import measure_speed  # noqa: E402
-from gaussflow.data import check_density  # noqa: E402
+from gaussflow.densities import check_density  # noqa: E402
 
 
 def stirred(d, num_blocks=4, seed=0):

@@ -27,7 +27,7 @@ flow = gaussflow.make_coupling_flow(2, num_blocks=1)
 flow.compile(keras.optimizers.Adam(1e-3))
 flow.fit(np.random.default_rng(0).normal(size=(64, 2)).astype("float32"), verbose=0)
 assert np.isfinite(flow.log_prob(flow.sample(8, seed=0))).all()
-import gaussflow.data, gaussflow.images, gaussflow.plot
+import gaussflow.densities, gaussflow.images, gaussflow.plot
 print(gaussflow.__file__)
 """
 

@@ -7,8 +7,8 @@ import pytest
 from books import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-LIBRARY = ROOT / "nbs/02_scalar.ipynb"
-TUTORIAL = ROOT / "nbs/tutorials/21_coupling_flow.ipynb"
+LIBRARY = ROOT / "nbs/10_scalar.ipynb"
+TUTORIAL = ROOT / "nbs/tutorials/03_coupling_flow.ipynb"
 
 
 def code(cell_id, source, *outputs):
@@ -80,7 +80,7 @@ def test_figure_size(book, mime):
 
 
 def test_notebook_size(book, tmp_path):
-    path = tmp_path / "02_scalar.ipynb"
+    path = tmp_path / "10_scalar.ipynb"
     path.write_bytes(bytes(1_500_001))
     assert complaints(lint.check_sizes, book, path) == ["Expected at most 1500000 bytes, received 1500001"]
 
@@ -102,7 +102,7 @@ def test_prose_share(book):
     assert complaints(lint.check_prose, book) == []
     book.cells = [c for c in book.cells if c.id not in {f"prose-{i}" for i in range(6)}]
     assert "at least 33%" in complaints(lint.check_prose, book)[0]
-    assert complaints(lint.check_prose, book, ROOT / "nbs/13_plot.ipynb") == []
+    assert complaints(lint.check_prose, book, ROOT / "nbs/72_plot.ipynb") == []
 
 
 def test_words_of_docstrings_are_prose_and_hidden_cells_are_nothing(book):
@@ -169,6 +169,6 @@ def test_head(book):
 
 
 def test_name_defined_twice(book):
-    assert lint.defined_twice({"02_scalar": book}) == []
-    twice = lint.defined_twice({"02_scalar": book, "03_marginal": book})
-    assert twice == ["square is defined in 02_scalar#square and 03_marginal#square"]
+    assert lint.defined_twice({"10_scalar": book}) == []
+    twice = lint.defined_twice({"10_scalar": book, "22_marginal": book})
+    assert twice == ["square is defined in 10_scalar#square and 22_marginal#square"]

@@ -74,5 +74,12 @@ def test_a_dead_kernel_says_why(tutorial):
 
 
 def test_names_choose_notebooks():
-    with pytest.raises(SystemExit, match="No notebook starts with 99"):
+    stems = {name: books.called(name, books.paths()).stem for name in ("22", "22_marginal", "tutorials/02", "02_events", "index")}
+    assert stems["22"] == stems["22_marginal"] == "22_marginal"
+    assert (stems["tutorials/02"], stems["02_events"], stems["index"]) == ("02_marginal_flow", "02_events", "index")
+    assert [path.stem for path in books.select(["02"], only="tutorial")] == ["02_marginal_flow"]
+    for name, candidates in {"02": "candidates 02_events, tutorials/02_marginal_flow", "4": "40_base, 41_sampling"}.items():
+        with pytest.raises(SystemExit, match=candidates):
+            books.select([name])
+    with pytest.raises(SystemExit, match="Expected the name of one notebook, received '99': there are 00_special"):
         books.select(["99"])

@@ -34,12 +34,21 @@ def kind(path: Path) -> str:
     return "tutorial" if path.parent.name == "tutorials" else "index" if path.stem == "index" else "library"
 
 
-def select(names: list[str], root: Path = ROOT) -> list[Path]:
-    "The notebooks whose file name starts with one of `names` (all without names)."
-    chosen = [p for p in paths(root) if not names or any(p.stem.startswith(n) for n in names)]
-    if not chosen:
-        raise SystemExit(f"No notebook starts with {' or '.join(names)}")
-    return chosen
+def called(name: str, among: list[Path], root: Path = ROOT) -> Path:
+    "The one notebook that `name` means: `22_marginal`, `22` or `tutorials/02`, as far as it is unique."
+    places = {path.relative_to(root / "nbs").with_suffix("").as_posix(): path for path in among}
+    exact = [place for place, path in places.items() if name in (place, path.stem)]
+    found = exact or [place for place, path in places.items() if place.startswith(name) or path.stem.startswith(name)]
+    if len(found) != 1:
+        candidates = ", ".join(found or places)
+        raise SystemExit(f"Expected the name of one notebook, received {name!r}: {'candidates' if found else 'there are'} {candidates}")
+    return places[found[0]]
+
+
+def select(names: list[str], root: Path = ROOT, only: str | None = None) -> list[Path]:
+    "The notebooks that `names` mean, all without names; `only` those of one kind. **Raises** `SystemExit` where a name is not unique."
+    among = [path for path in paths(root) if only in (None, kind(path))]
+    return [called(name, among, root) for name in names] or among
 
 
 def read(path: Path) -> nbformat.NotebookNode:

@@ -13,8 +13,8 @@ import books as nb
 NOTEBOOK_BYTES, FIGURE_BYTES = 1_500_000, 250_000
 CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 25
 PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
-LONG_CLASSES = {"07_flow": 550}  # one model whose parts go to rooms of their own in the coming redesign
-LESS_PROSE = {"13_plot": 1 / 5, "01_events": 1 / 4}  # figures are drawn by long plain code, and say the rest themselves
+LONG_CLASSES = {"42_flow": 550}  # one model whose parts go to rooms of their own in the coming redesign
+LESS_PROSE = {"72_plot": 1 / 5, "02_events": 1 / 4}  # figures are drawn by long plain code, and say the rest themselves
 MACHINE_PATH = re.compile(
     r"/home/\w|/root/|/Users/\w|/tmp/|/var/folders/|[A-Z]:\\Users|site-packages|ipykernel_|" + re.escape(f"{nb.ROOT}/")
 )

@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=nb.ROOT / "results")
     parser.add_argument("--compare", action="store_true", help="fail where the outputs differ from the stored ones")
     args = parser.parse_args()
-    tutorials = [p for p in nb.select(args.names) if nb.kind(p) == "tutorial"]
+    tutorials = nb.select(args.names, only="tutorial")
     print(f"{len(tutorials)} tutorials, results in {args.out.name}/; a tutorial trains for minutes", flush=True)
     runs = [reproduce(path, args.out) for path in tutorials]
     rows, complaints = [r for run, _ in runs for r in run], [c for _, some in runs for c in some]
