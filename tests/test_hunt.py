@@ -734,7 +734,7 @@ def test_found_a_constant_column_in_float32_is_held():
     with pytest.warns(UserWarning, match="no bound"):
         flow.fit(year, verbose=0)
     np.testing.assert_allclose(flow.predict(year, verbose=0), np.zeros((32, 1)), atol=1e-6)
-    far = (1.7e9 + 30 * normal(32, 1)).astype("float32")  # not constant: its digits are lost already
+    far = (1.7e9 + 30 * normal(32, 1)).astype("float32")  # its digits were lost before it came here
     flow = small(gf.Standardize(), gf.Marginal(gf.Affine()), event_shape=1)
-    with pytest.raises(ValueError, match="Expected x in float64"):
+    with pytest.warns(UserWarning, match=r"column 0 differs from 1.7e\+09 by no more than rounding"):
         flow.fit(far, verbose=0)
