@@ -19,8 +19,9 @@ from gaussflow.bounded import Logit
 from gaussflow.families import glow_steps, make_glow, make_nice, make_real_nvp
 from gaussflow.flow import NormalizingFlow, restart
 from gaussflow.images import IndependentPixels, load_images
+from gaussflow.mixture import MixtureCDF
 from gaussflow.multiscale import MultiScale, Squeeze, UniformDequantization
-from gaussflow.scalar import Affine, MixtureCDF
+from gaussflow.scalar import Affine
 from gaussflow.spline import RationalQuadraticSpline
 
 EVENT = (28, 28, 1)

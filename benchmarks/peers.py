@@ -20,7 +20,8 @@ from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_t
 from gaussflow import make_coupling_flow
 from gaussflow.densities import Density, check_num_points, in_blocks, toy_data
 from gaussflow.flow import restart
-from gaussflow.scalar import Affine, MixtureCDF
+from gaussflow.mixture import MixtureCDF
+from gaussflow.scalar import Affine
 from gaussflow.spline import RationalQuadraticSpline
 
 DATASETS = ("two moons", "ten Gaussians", "power plant", "kin8nm")

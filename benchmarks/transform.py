@@ -30,7 +30,7 @@ def gradient_function(loss, xla):
 
 def measure_transform(d, settings, num_components=8, batch=512):
     """Return ms per forward and gradient of d moved dimensions, with and without XLA (JAX: always with)."""
-    from gaussflow.scalar import MixtureCDF
+    from gaussflow.mixture import MixtureCDF
 
     scalar, rng = MixtureCDF(num_components), np.random.default_rng(0)
     x = rng.normal(size=(batch, d))

@@ -10,7 +10,7 @@ import importlib
 
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner, make_iaf, make_maf
 from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
-from gaussflow.bijector import Bijector, Chain, Inverse, check_bijector
+from gaussflow.bijector import Bijector, Chain, Inverse
 from gaussflow.bounded import Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
@@ -47,7 +47,7 @@ from gaussflow.evaluation import (
     shape_negentropy,
     total_correlation_by_layers,
 )
-from gaussflow.families import Scale, make_glow, make_nice, make_real_nvp
+from gaussflow.families import make_glow, make_nice, make_real_nvp
 from gaussflow.flow import (
     GaussianizationFlow,
     NormalizingFlow,
@@ -58,6 +58,7 @@ from gaussflow.flow import (
 )
 from gaussflow.linear import FixedOrtho, Householder, LinearLU, Permute, apply_reflectors, householder_decompose
 from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
+from gaussflow.mixture import MixtureCDF, MixtureOfGaussians
 from gaussflow.multiscale import (
     Flatten,
     InvertibleConv1x1,
@@ -66,21 +67,12 @@ from gaussflow.multiscale import (
     UniformDequantization,
     VariationalDequantization,
 )
-from gaussflow.scalar import (
-    Additive,
-    Affine,
-    LogScaleClamp,
-    MixtureCDF,
-    MixtureOfGaussians,
-    ScalarBijection,
-    check_scalar,
-    sigmoid_log_scale_clamp,
-    tanh_log_scale_clamp,
-)
+from gaussflow.scalar import Additive, Affine, LogScaleClamp, ScalarBijection, Scale, sigmoid_log_scale_clamp, tanh_log_scale_clamp
 from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
 from gaussflow.spline import RationalQuadraticSpline, SplineCoupling
 from gaussflow.standardize import ActNorm, Standardize
 from gaussflow.table import inspect_table
+from gaussflow.testing import check_bijector, check_scalar
 from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
 
 LAZY_MODULES = ("densities", "images", "plot")

@@ -15,13 +15,14 @@ import numpy as np
 from keras import ops
 
 from .base import BaseDistribution
-from .bijector import Bijector, Inverse, check_conditioner, conditioner_inputs, scatter_weights
+from .bijector import Bijector, Inverse, check_conditioner, conditioner_inputs
 from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
 from .events import check_vector
 from .flow import NormalizingFlow, flow_of, must_stay_differentiable
 from .linear import Permute
 from .marginal import ScalarLayer
 from .scalar import Affine, ScalarBijection, check_law, unpack
+from .testing import scatter_weights
 
 # %% ../nbs/24_autoregressive.ipynb #check-order
 def check_order(

@@ -6,22 +6,18 @@
 __all__ = ['check_config', 'restore', 'flow_dtype', 'structure_of', 'check_structure', 'store_structure', 'take_structure',
            'FlowLayer', 'Bijector', 'check_conditioner', 'conditioner_inputs', 'build_conditioner', 'every_part',
            'any_uses_context', 'check_distinct', 'check_bijectors', 'build_in_turn', 'forward_through',
-           'inverse_through', 'adapt_in_turn', 'Chain', 'Inverse', 'gradient', 'float64_twin',
-           'finite_difference_jacobian', 'scatter_weights', 'check_maps', 'check_layer', 'check_bijector']
+           'inverse_through', 'adapt_in_turn', 'Chain', 'Inverse']
 
 # %% ../nbs/03_bijector.ipynb #imports
 import inspect
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from .events import fits
-from .special import widest_float
 
 # %% ../nbs/03_bijector.ipynb #check-config
 def check_config(
@@ -479,145 +475,3 @@ class Inverse(Bijector):
 
     def inverse_and_log_det(self, z, context=None, training=None):
         return self.bijector.forward_and_log_det(z, context=context, training=training)
-
-# %% ../nbs/03_bijector.ipynb #gradient
-def gradient(
-    function: Callable,  # A tensor in, a tensor out; its sum is differentiated
-    x,  # Where
-) -> np.ndarray:
-    "The gradient of `sum(function(x))`, on whichever backend Keras runs."
-    # Keras has no gradient of its own, so each backend's is called by name here.
-    x = ops.convert_to_tensor(x)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = ops.sum(function(x))
-        return ops.convert_to_numpy(tape.gradient(value, x))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(lambda x: ops.sum(function(x)))(x))
-    x = x.detach().clone().requires_grad_(True)
-    ops.sum(function(x)).backward()
-    return ops.convert_to_numpy(x.grad)
-
-# %% ../nbs/03_bijector.ipynb #float64-twin
-def float64_twin(
-    bijector: Bijector,  # A built bijector
-) -> Bijector:
-    "A copy of `bijector`, conditioners included, that computes in float64, or in `widest_float()`."
-
-    def widen(config):
-        if isinstance(config, dict):
-            return {k: wide if k == "dtype" else widen(v) for k, v in config.items()}
-        return [widen(v) for v in config] if isinstance(config, list) else config
-
-    wide = widest_float()
-    twin = keras.saving.deserialize_keras_object(widen(keras.saving.serialize_keras_object(bijector)))
-    if not twin.built:
-        twin.build((None, *bijector.event_shape))
-    for ours, theirs in zip(twin.weights, bijector.weights, strict=True):
-        ours.assign(ops.cast(theirs, ours.dtype))
-    return twin
-
-# %% ../nbs/03_bijector.ipynb #jacobian
-def finite_difference_jacobian(
-    function: Callable,  # Maps `(batch, *event)` to `(batch, *event)`
-    x: np.ndarray,  # One event, without the batch axis
-    step: float = 1e-5,  # Half the distance between the two points
-) -> np.ndarray:
-    "The Jacobian `d function / dx` at one event by central differences, `(size of output, size of input)`."
-    shifts = step * np.eye(x.size).reshape(x.size, *x.shape)
-    values = ops.convert_to_numpy(function(np.concatenate([x + shifts, x - shifts])))
-    values = values.reshape(2, x.size, -1).astype("float64")
-    return ((values[0] - values[1]) / (2 * step)).T
-
-# %% ../nbs/03_bijector.ipynb #scatter
-def scatter_weights(
-    layer: keras.layers.Layer,  # A built layer
-    spread: float = 0.3,  # Standard deviation of the noise
-    seed: int = 0,  # Equal seeds give equal noise
-) -> keras.layers.Layer:
-    "Add noise to every trainable weight, so that a test sees more than the start. **Returns** the layer."
-    generator = np.random.default_rng(seed)
-    for weight in layer.trainable_weights:
-        weight.assign(weight + spread * generator.normal(size=weight.shape).astype("float32"))
-    return layer
-
-# %% ../nbs/03_bijector.ipynb #check-mathematics
-def check_maps(
-    bijector: Bijector,  # The layer under test
-    x: np.ndarray,  # A batch of events inside its domain
-    context=None,  # Side information, one row per event
-    atol: float = 1e-4,  # Of the round trips
-) -> None:
-    "Check round trips both ways, signs and sizes of the log-determinants, and their values by finite differences."
-    to_numpy = ops.convert_to_numpy
-    z, log_det = bijector.forward_and_log_det(x, context=context)
-    x_back, inverse_log_det = bijector.inverse_and_log_det(z, context=context)
-    np.testing.assert_allclose(to_numpy(x_back), x, atol=atol, err_msg="x -> z -> x")
-    np.testing.assert_allclose(to_numpy(inverse_log_det), -to_numpy(log_det), atol=10 * atol, err_msg="log_det of the inverse")
-    np.testing.assert_equal(tuple(log_det.shape), (len(x),), err_msg="shape of log_det")
-    latent = np.random.default_rng(0).normal(size=z.shape).astype("float32")
-    x_latent, _ = bijector.inverse_and_log_det(latent, context=context)
-    z_back, _ = bijector.forward_and_log_det(x_latent, context=context)
-    np.testing.assert_allclose(to_numpy(z_back), latent, atol=atol, err_msg="z -> x -> z")
-    twin = float64_twin(bijector)
-    wide = widest_float()
-    step, tolerance = (1e-5, 1e-5) if wide == "float64" else (1e-2, 2e-2)
-    for i in range(min(len(x), 3)):
-        row = None if context is None else ops.repeat(ops.convert_to_tensor(context)[i : i + 1], 2 * x[i].size, axis=0)
-        jacobian = finite_difference_jacobian(lambda x: twin.forward_and_log_det(x.astype(wide), context=row)[0], x[i], step)
-        _, expected = np.linalg.slogdet(jacobian)
-        np.testing.assert_allclose(to_numpy(log_det)[i], expected, atol=tolerance + 1e-5 * x[i].size + atol, err_msg="log_det")
-
-# %% ../nbs/03_bijector.ipynb #check-keras
-def check_layer(
-    bijector: Bijector,  # The layer under test
-    x: np.ndarray,  # A batch of events inside its domain
-    context=None,  # Side information, one row per event
-) -> None:
-    "Check batches of 1 and 1,000, finite gradients, a `.keras` file that gives the same bits, and a wrong event."
-    to_numpy = ops.convert_to_numpy
-    z, log_det = bijector.forward_and_log_det(x, context=context)
-    for rows in (np.zeros(1, int), np.arange(1000) % len(x)):
-        some = None if context is None else ops.take(ops.convert_to_tensor(context), rows, axis=0)
-        z_rows, _ = bijector.forward_and_log_det(x[rows], context=some)
-        np.testing.assert_allclose(to_numpy(z_rows), to_numpy(z)[rows], atol=1e-5, rtol=1e-5, err_msg=f"batch of {len(rows)}")
-    for direction, at in ((bijector.forward_and_log_det, x), (bijector.inverse_and_log_det, to_numpy(z))):
-        slope = gradient(lambda t: sum(ops.sum(part) for part in direction(t, context=context)), at)
-        if not np.all(np.isfinite(slope)):
-            raise AssertionError(f"Expected finite gradients, received {slope} through {direction.__name__}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bijector.keras"
-        symbols = [keras.Input(event) for event in (bijector.event_shape, *([] if context is None else [np.shape(context)[1:]]))]
-        keras.Model(symbols, bijector(*symbols)).save(path)
-        again = keras.saving.load_model(path).layers[-1]
-    z_again, log_det_again = again.forward_and_log_det(x, context=context)
-    np.testing.assert_array_equal(to_numpy(z_again), to_numpy(z), err_msg="after .keras")
-    np.testing.assert_array_equal(to_numpy(log_det_again), to_numpy(log_det), err_msg="log_det after .keras")
-    wrong = np.zeros((2, *x.shape[1:-1], x.shape[-1] + 1), "float32")
-    try:
-        bijector.forward_and_log_det(wrong, context=context)
-    except ValueError:
-        return
-    raise AssertionError(f"Expected a ValueError for the event {wrong.shape[1:]}, received an answer")
-
-# %% ../nbs/03_bijector.ipynb #check-bijector
-def check_bijector(
-    bijector: Bijector,  # Built or not
-    x: np.ndarray,  # A batch of events inside its domain, `(batch, *event)`
-    context=None,  # Side information, one row per event
-    atol: float = 1e-4,  # Of the round trips
-) -> None:
-    """The contract test of every bijector.
-
-    Round trip both ways; `log_det` against a float64 finite-difference Jacobian; the inverse's log-det as the negative
-    of the forward one; batches of 1 and of 1,000; finite gradients; the same bits from a `.keras` file; a wrong event raises.
-
-    **Raises** `AssertionError` that says which clause failed.
-    """
-    check_maps(bijector, x, context=context, atol=atol)
-    check_layer(bijector, x, context=context)

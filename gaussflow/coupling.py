@@ -15,7 +15,8 @@ from keras import ops
 
 from .bijector import check_conditioner, conditioner_inputs
 from .marginal import ScalarLayer, sum_event
-from .scalar import Additive, Affine, LogScaleClamp, MixtureCDF, ScalarBijection
+from .mixture import MixtureCDF
+from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection
 
 # %% ../nbs/23_coupling.ipynb #check-mask
 def check_size(

@@ -24,10 +24,11 @@ from keras import ops
 from scipy import special
 
 from .base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
-from .bijector import Bijector, gradient
+from .bijector import Bijector
 from .events import check_finite, is_tensor, repeat_row
 from .flow import NormalizingFlow, apply_rows
 from .table import inspect_table
+from .testing import gradient
 
 # %% ../nbs/61_evaluation.ipynb #read-events
 def read_rows(

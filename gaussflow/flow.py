@@ -67,7 +67,8 @@ from gaussflow.events import (
 )
 from .linear import FixedOrtho, Householder
 from .marginal import MixtureCDFGaussianization, nan_beside_nan, sum_event
-from .scalar import MixtureCDF, ScalarBijection, check_law, packed_width
+from .mixture import MixtureCDF
+from .scalar import ScalarBijection, check_law, packed_width
 from .special import norm_log_pdf
 from .standardize import RunningMoments, Standardize, less_offset
 from .table import inspect_table

@@ -16,7 +16,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 from .bijector import Bijector, build_conditioner, check_conditioner, restore
 from .conditioner import MLPConditioner, check_hidden
-from .scalar import FAMILIES, MixtureCDF, ScalarBijection, check_conditioner_width, check_law, packed_width, unpack
+from .mixture import FAMILIES, MixtureCDF
+from .scalar import ScalarBijection, check_conditioner_width, check_law, packed_width, unpack
 
 # %% ../nbs/22_marginal.ipynb #sum-event
 def sum_event(values):

@@ -37,14 +37,8 @@ from gaussflow.marginal import (
     few_rows,
     point_width,
 )
-from gaussflow.scalar import (
-    FAMILIES,
-    Additive,
-    Affine,
-    MixtureCDF,
-    ScalarBijection,
-    packed_width,
-)
+from .mixture import FAMILIES, MixtureCDF
+from .scalar import Additive, Affine, ScalarBijection, packed_width
 from .table import inspect_table
 
 # %% ../nbs/44_warmstart.ipynb #shares

@@ -11,7 +11,7 @@ from keras import ops
 from scipy import integrate, stats
 
 import gaussflow as gf
-from gaussflow.bijector import check_layer, gradient
+from gaussflow.testing import check_layer, gradient
 
 numpy = ops.convert_to_numpy
 RNG = np.random.default_rng(0)

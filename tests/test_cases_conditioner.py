@@ -8,10 +8,11 @@ import pytest
 from keras import ops
 
 import gaussflow as gf
-from gaussflow.bijector import build_conditioner, scatter_weights
+from gaussflow.bijector import build_conditioner
 from gaussflow.conditioner import check_hidden
 from gaussflow.flow import compile_method
 from gaussflow.scalar import packed_width
+from gaussflow.testing import scatter_weights
 
 contract = pytest.mark.contract
 CONDITIONERS = {  # a maker, what it is built for, and the names of its layers

@@ -9,8 +9,7 @@ import pytest
 from keras import ops
 
 import gaussflow as gf
-from gaussflow.bijector import scatter_weights
-from gaussflow.scalar import random_params
+from gaussflow.testing import random_params, scatter_weights
 
 contract = pytest.mark.contract
 BACKEND = keras.backend.backend()

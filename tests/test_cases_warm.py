@@ -11,8 +11,8 @@ from scipy.stats import multivariate_normal, ortho_group
 from sklearn.covariance import ledoit_wolf
 
 import gaussflow as gf
-from gaussflow.bijector import float64_twin
 from gaussflow.marginal import quantile_mixture
+from gaussflow.testing import float64_twin
 from gaussflow.warmstart import fit_mixture, normal_block, report_row
 
 RNG = np.random.default_rng(0)

@@ -71,7 +71,7 @@ def ask(make, with_context: bool) -> dict:
     import numpy as np
     from keras import ops
 
-    from gaussflow.bijector import scatter_weights
+    from gaussflow.testing import scatter_weights
 
     flow, generator = make(), np.random.default_rng(0)
     grey = flow.bijectors[0].whole_numbers

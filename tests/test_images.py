@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 import gaussflow as gf
-from gaussflow.bijector import check_layer, scatter_weights
 from gaussflow.scalar import packed_width
+from gaussflow.testing import check_layer, scatter_weights
 
 contract = pytest.mark.contract
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from keras import ops
 from user_layers import Fourier, Plain, functional, scatter
 
 import gaussflow as gf
-from gaussflow.scalar import MixtureCDF
+from gaussflow.mixture import MixtureCDF
 from gaussflow.warmstart import BlockCounter, fit_layer, fit_mixture, principal_rotation, set_rotation
 
 RNG = np.random.default_rng(0)
