@@ -16,11 +16,12 @@ from benchmarks.peers import Exchange, Peer, faster_threads, make_order, read_re
 from gaussflow.base import DiagonalNormal
 from gaussflow.bijector import Chain
 from gaussflow.bounded import Logit
+from gaussflow.dequantization import UniformDequantization
 from gaussflow.families import glow_steps, make_glow, make_nice, make_real_nvp
 from gaussflow.flow import NormalizingFlow, restart
 from gaussflow.images import IndependentPixels, load_images
 from gaussflow.mixture import MixtureCDF
-from gaussflow.multiscale import MultiScale, Squeeze, UniformDequantization
+from gaussflow.multiscale import MultiScale, Squeeze
 from gaussflow.scalar import Affine
 from gaussflow.spline import RationalQuadraticSpline
 

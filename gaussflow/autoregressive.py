@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_order', 'spread_degrees', 'degree_masks', 'MaskedMLPConditioner', 'check_autoregressive', 'fixed_loop',
-           'Autoregressive', 'autoregressive_layers', 'with_reversals', 'make_maf', 'make_iaf']
+           'Autoregressive']
 
 # %% ../nbs/24_autoregressive.ipynb #imports
 from collections.abc import Callable, Iterable, Sequence
@@ -14,14 +14,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from .base import BaseDistribution
-from .bijector import Bijector, Inverse, check_conditioner, conditioner_inputs
+from .bijector import check_conditioner, conditioner_inputs
 from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
-from .events import check_vector
-from .flow import NormalizingFlow, flow_of, must_stay_differentiable
-from .linear import Permute
+from .flow import must_stay_differentiable
 from .marginal import ScalarLayer
-from .scalar import Affine, ScalarBijection, check_law, unpack
+from .scalar import Affine, ScalarBijection, unpack
 from .testing import scatter_weights
 
 # %% ../nbs/24_autoregressive.ipynb #check-order
@@ -264,66 +261,3 @@ class Autoregressive(ScalarLayer):
 
         start = (ops.zeros_like(z), ops.zeros_like(z[:, 0]))
         return fixed_loop(step, start, z.shape[-1])
-
-# %% ../nbs/24_autoregressive.ipynb #check-vector
-def autoregressive_layers(
-    d: int,  # Size of the vectors
-    num_blocks: int,  # How many layers
-    hidden: Sequence[int],  # Hidden widths of each network
-    activation: str | Callable | None,  # Of each network
-    scalar: ScalarBijection | None,  # How each number is mapped; `None`: `Affine()`
-) -> list[Autoregressive]:
-    "Layers in the natural order, one for each block."
-    scalar = Affine() if scalar is None else check_law(scalar)
-    return [
-        Autoregressive(MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, activation), scalar)
-        for _ in range(check_width("num_blocks", num_blocks))
-    ]
-
-
-def with_reversals(
-    layers: Sequence[Bijector],  # Of vectors
-    d: int,  # Their size
-) -> list[Bijector]:
-    "Put a reversal of the dimensions between each two layers."
-    return [part for layer in layers for part in (Permute(range(d)[::-1]), layer)][1:]
-
-# %% ../nbs/24_autoregressive.ipynb #make-maf
-def make_maf(
-    event_shape: int | Sequence[int],  # Size of the vectors, or a tuple that holds it
-    num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
-    hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
-    activation: str | Callable | None = "relu",  # Of each network
-    scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
-) -> NormalizingFlow:
-    """A masked autoregressive flow: fast densities, samples in `d` passes per layer.
-
-    **Raises** `ValueError` for events with more than one axis, fewer than one block, and widths below 1.
-
-    **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3
-    """
-    d = check_vector(event_shape)
-    layers = autoregressive_layers(d, num_blocks, hidden, activation, scalar)
-    return flow_of(with_reversals(layers, d), d, base, standardize)
-
-
-def make_iaf(
-    event_shape: int | Sequence[int],  # Size of the vectors, or a tuple that holds it
-    num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
-    hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
-    activation: str | Callable | None = "relu",  # Of each network
-    scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
-) -> NormalizingFlow:
-    """An inverse autoregressive flow: fast samples, densities of given events in `d` passes per layer.
-
-    **Raises** `ValueError` for events with more than one axis, fewer than one block, and widths below 1.
-
-    **Source** [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), section 4
-    """
-    d = check_vector(event_shape)
-    layers = [Inverse(layer) for layer in autoregressive_layers(d, num_blocks, hidden, activation, scalar)]
-    return flow_of(with_reversals(layers, d), d, base, standardize)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_size', 'check_mask', 'default_half_mask', 'alternating_mask', 'random_mask', 'checkerboard_mask', 'select',
-           'split', 'join', 'Coupling', 'MixtureCDFCoupling', 'AffineCoupling', 'AdditiveCoupling']
+           'split', 'join', 'Coupling', 'MixtureCDFCoupling', 'AffineCoupling', 'AdditiveCoupling', 'SplineCoupling']
 
 # %% ../nbs/23_coupling.ipynb #imports
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from .bijector import check_conditioner, conditioner_inputs
 from .marginal import ScalarLayer, sum_event
 from .mixture import MixtureCDF
 from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection
+from .spline import RationalQuadraticSpline
 
 # %% ../nbs/23_coupling.ipynb #check-mask
 def check_size(
@@ -235,3 +236,29 @@ class AdditiveCoupling(Coupling):
 
     def get_config(self):
         return {k: v for k, v in super().get_config().items() if k != "scalar"}
+
+# %% ../nbs/23_coupling.ipynb #spline-coupling
+@keras.saving.register_keras_serializable(package="gaussflow")
+class SplineCoupling(Coupling):
+    """Coupling by a rational-quadratic spline; the conditioner emits widths, then heights, then slopes.
+
+    **Source** [Durkan et al. 2019](https://arxiv.org/abs/1906.04032), section 3.2.
+    """
+
+    def __init__(
+        self,
+        mask: Sequence[bool],  # True = kept
+        conditioner: keras.layers.Layer,  # Emits `d_b * (3 * num_bins - 1)` floats
+        num_bins: int = 8,  # K
+        bound: float = 5.0,  # Half the length of the interval that is bent
+        min_bin_width: float = 1e-3,  # Least share of the interval in x
+        min_bin_height: float = 1e-3,  # Least share of the interval in z
+        min_slope: float = 1e-3,  # Least slope at a knot
+        **kwargs,
+    ):
+        scalar = RationalQuadraticSpline(num_bins, bound, min_bin_width, min_bin_height, min_slope)
+        super().__init__(mask, conditioner, scalar, **kwargs)
+
+    def get_config(self):
+        config = {**super().get_config(), **self.scalar.get_config()}
+        return {k: v for k, v in config.items() if k != "scalar"}

@@ -7,8 +7,7 @@ __all__ = ['CENTERED', 'resolve_jit_compile', 'must_stay_differentiable', 'compi
            'apply_rows', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'outside_trace', 'is_symbolic',
            'marked', 'settle_overflow', 'TrainingData', 'check_images', 'without_absent', 'check_float32', 'advise',
            'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present', 'FlowQuery',
-           'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow', 'check_start_data', 'coupling_by',
-           'mlp_coupling', 'flow_of', 'make_coupling_flow', 'make_gaussianization_flow', 'restart']
+           'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow', 'restart']
 
 # %% ../nbs/42_flow.ipynb #imports
 import contextlib
@@ -42,8 +41,8 @@ from gaussflow.bijector import (
     store_structure,
     take_structure,
 )
-from .conditioner import MLPConditioner, SharedMLPConditioner
-from .coupling import Coupling, MixtureCDFCoupling, check_mask, default_half_mask
+from .conditioner import MLPConditioner
+from .coupling import MixtureCDFCoupling
 from gaussflow.events import (
     batch_events,
     check_count,
@@ -65,10 +64,8 @@ from gaussflow.events import (
     repeat_row,
     split_context,
 )
-from .linear import FixedOrtho, Householder
-from .marginal import MixtureCDFGaussianization, nan_beside_nan, sum_event
-from .mixture import MixtureCDF
-from .scalar import ScalarBijection, check_law, packed_width
+from .linear import Householder
+from .marginal import nan_beside_nan, sum_event
 from .special import norm_log_pdf
 from .standardize import RunningMoments, Standardize, less_offset
 from .table import inspect_table
@@ -1179,128 +1176,6 @@ class GaussianizationFlow(NormalizingFlow):
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k not in ("event_shape", "base")}
         return {**config, "input_dim": self.input_dim}
-
-# %% ../nbs/42_flow.ipynb #factory-helpers
-def check_start_data(x, input_dim: int):
-    "A float array `(n, input_dim)` or `None`. **Raises** `ValueError` for another shape and for NaN or infinity."
-    if x is None:
-        return None
-    x = np.asarray(read_array(x, "the data of the start"), dtype=keras.config.floatx())
-    if x.ndim != 2 or x.shape[1] != input_dim:
-        raise ValueError(f"Expected data of shape (n, d) with d = input_dim = {input_dim}, received shape {x.shape}")
-    check_finite(x, "the data of the start")
-    return x
-
-
-def coupling_by(scalar: ScalarBijection, mask: np.ndarray, network: keras.layers.Layer) -> Coupling:
-    "A coupling by any scalar bijection; the mixture's is a `MixtureCDFCoupling`."
-    if isinstance(scalar, MixtureCDF):
-        names = ("num_components", "log_scale_clamp", "background", "identity", "family")
-        return MixtureCDFCoupling(mask, network, **{name: getattr(scalar, name) for name in names})
-    return Coupling(mask, network, scalar)
-
-
-def mlp_coupling(mask: np.ndarray, scalar: ScalarBijection, hidden: Sequence[int], activation: str, shared: bool = False) -> Coupling:
-    "A coupling with a plain network, or with one whose parameters all moved numbers share."
-    sizes, d_b = list(scalar.param_sizes.values()), int((~mask).sum())
-    if shared:
-        network = SharedMLPConditioner(sizes, d_b, hidden, activation)
-    else:
-        network = MLPConditioner(packed_width(scalar, d_b), hidden, activation)
-    return coupling_by(scalar, mask, network)
-
-
-def flow_of(
-    bijectors: Sequence[Bijector],  # In the order in which data passes through them
-    event_shape: int | Sequence[int],  # Of one event
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Whether mean and spread of events and contexts are taken out first
-) -> NormalizingFlow:
-    "A `GaussianizationFlow` for vectors and a standard normal, otherwise a `NormalizingFlow`."
-    bijectors = [Standardize(), *bijectors] if standardize else list(bijectors)
-    shape = check_shape(event_shape)
-    if base is None and len(shape) == 1:
-        return GaussianizationFlow(bijectors, shape[0], standardize_context=standardize)
-    return NormalizingFlow(bijectors, shape, base, standardize_context=standardize)
-
-# %% ../nbs/42_flow.ipynb #make-coupling-flow
-def make_coupling_flow(
-    input_dim: int,  # Size of the vectors, at least 2
-    num_blocks: int = 4,  # Blocks of a rotation and two couplings
-    num_components: int = 8,  # K of every mixture
-    hidden: Sequence[int] = (64, 64),  # Hidden widths of the conditioners
-    activation: str = "relu",  # Of the conditioners
-    mask: Sequence[bool] | None = None,  # True = kept by the first coupling of a block; `None`: the first half
-    shared_mixture: bool = False,  # One set of parameters for all moved numbers of a layer
-    include_rotation: bool = True,  # Begin each block with a Householder rotation
-    num_reflectors: int | None = None,  # Of each rotation; `None`: as many as dimensions
-    identity: str = "quadrature",  # Start of the mixtures; `"equal"` shows why not
-    scalar: ScalarBijection | None = None,  # Map of the moved numbers; `None`: a mixture of `num_components` Gaussians
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
-) -> NormalizingFlow:
-    """A flow of couplings by mixture CDFs, or by any other scalar bijection; a `GaussianizationFlow` where the base is normal.
-
-    **Raises** `ValueError` for `input_dim < 2`, fewer than one block or component, and a mask of another length.
-
-    >>> flow = make_coupling_flow(2, standardize=True)
-    """
-    input_dim = check_vector(input_dim, "input_dim")
-    mask = default_half_mask(input_dim) if mask is None else check_mask(mask)
-    if mask.shape != (input_dim,):
-        raise ValueError(f"Expected mask of length {input_dim} (input_dim), received mask.shape={mask.shape}")
-    reflectors = input_dim if num_reflectors is None else check_count("num_reflectors", num_reflectors)
-    law, bijectors = MixtureCDF(num_components, identity=identity) if scalar is None else check_law(scalar), []
-    for _ in range(check_count("num_blocks", num_blocks)):
-        bijectors += [Householder(reflectors)] if include_rotation else []
-        bijectors += [mlp_coupling(kept, law, hidden, activation, shared_mixture) for kept in (mask, ~mask)]
-    return flow_of(bijectors, input_dim, base, standardize)
-
-# %% ../nbs/42_flow.ipynb #make-gaussianization-flow
-def make_gaussianization_flow(
-    input_dim: int,  # Size of the vectors
-    num_blocks: int = 6,  # Blocks of a rotation and a marginal layer
-    num_reflectors: int | None = None,  # Of each rotation; `None`: as many as dimensions
-    num_components: int = 8,  # K of every mixture
-    pca_init_data=None,  # Data `(n, d)`: rotations become fixed principal axes of what arrives
-    mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives
-    context_hidden: Sequence[int] | None = (
-        64,
-        64,
-    ),  # Hidden widths of the network of each marginal layer, made where a context comes along
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
-) -> NormalizingFlow:
-    """A flow of marginal Gaussianization layers and rotations; a `GaussianizationFlow` where the base is normal.
-
-    Built with a context, every marginal layer has a network of it. Both kinds of data are carried
-    through the layers made so far, so that every layer starts from what it will see; such layers
-    take no context.
-
-    **Raises** `ValueError` for fewer than one dimension, block or component, data of another shape,
-    and data beside `standardize`, which the layers would see raw.
-
-    >>> flow = make_gaussianization_flow(1)
-    >>> flow.fit({"x": y, "context": c})
-    """
-    input_dim = check_vector(input_dim, "input_dim")
-    reflectors = input_dim if num_reflectors is None else check_count("num_reflectors", num_reflectors)
-    states = [check_start_data(data, input_dim) for data in (pca_init_data, mixture_init_data)]
-    has_data = any(x is not None for x in states)
-    if has_data and standardize:
-        raise ValueError("Expected standardize=True without pca_init_data and mixture_init_data, received both: call flow.adapt(x)")
-    bijectors, hidden = [], None if has_data else context_hidden
-    for _ in range(check_count("num_blocks", num_blocks)):
-        rotation = Householder(reflectors) if states[0] is None else FixedOrtho.from_pca(states[0])
-        marginal = MixtureCDFGaussianization(num_components, context_hidden=hidden)
-        states = [x if x is None else ops.convert_to_numpy(rotation.forward_and_log_det(x)[0]) for x in states]
-        if states[1] is not None:
-            marginal.adapt_means_from_quantiles(states[1])
-        states = [x if x is None else ops.convert_to_numpy(marginal.forward_and_log_det(x)[0]) for x in states]
-        bijectors += [rotation, marginal]
-    flow = flow_of(bijectors, input_dim, base, standardize)
-    flow.started = states[1] is not None
-    return flow
 
 # %% ../nbs/42_flow.ipynb #restart
 def restart(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['VolumePreserving', 'compact_wy', 'reflect_arrays', 'apply_reflectors', 'reflector_to_axis', 'check_orthogonal',
            'householder_decompose', 'check_num_reflectors', 'Householder', 'seeded_generator', 'haar_orthogonal',
-           'principal_axes', 'FixedOrtho', 'check_permutation', 'Permute', 'lu_factors', 'lu_start', 'LinearLU']
+           'principal_axes', 'FixedOrtho', 'check_permutation', 'Permute', 'lu_factors', 'lu_start', 'LinearLU',
+           'InvertibleConv1x1']
 
 # %% ../nbs/30_linear.ipynb #imports
 from collections.abc import Sequence
@@ -451,3 +452,21 @@ class LinearLU(Bijector):
         columns = ops.solve_triangular(ops.transpose(lower), columns, lower=False)
         x = ops.take(ops.reshape(ops.transpose(columns), ops.shape(z)), ops.argsort(self.order), axis=-1)
         return x, -ops.sum(ops.zeros_like(z) + log_s, axis=tuple(range(1, len(z.shape))))
+
+# %% ../nbs/30_linear.ipynb #conv1x1
+@keras.saving.register_keras_serializable(package="gaussflow")
+class InvertibleConv1x1(LinearLU):
+    """A trained invertible matrix that mixes the channels of every pixel, started at a random rotation.
+
+    **Shapes** `(batch, ..., channels)`; variables as those of `LinearLU`. **Raises** `ValueError` if `start` is unknown.
+
+    **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3.2, eq. 10-11.
+    """
+
+    def __init__(
+        self,
+        start: str = "rotation",  # Or "permutation", or "identity"
+        seed: int | None = None,  # Of the random start; `None` follows the global seed
+        **kwargs,
+    ):
+        super().__init__(start, seed, **kwargs)

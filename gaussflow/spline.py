@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['LEAST', 'spline_knots', 'spline_slopes', 'at_both_ends', 'rational_quadratic', 'rational_quadratic_root',
            'nearer_end', 'outside_unchanged', 'spline_forward', 'spline_inverse', 'check_spline',
-           'RationalQuadraticSpline', 'SplineCoupling']
+           'RationalQuadraticSpline']
 
 # %% ../nbs/12_spline.ipynb #imports
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 from keras import ops
 
-from .coupling import Coupling
 from .scalar import ScalarBijection
 from .special import as_float
 
@@ -220,29 +219,3 @@ class RationalQuadraticSpline(ScalarBijection):
 
     def inverse(self, z, params):
         return spline_inverse(as_float(z), *self.knots(params))
-
-# %% ../nbs/12_spline.ipynb #spline-coupling
-@keras.saving.register_keras_serializable(package="gaussflow")
-class SplineCoupling(Coupling):
-    """Coupling by a rational-quadratic spline; the conditioner emits widths, then heights, then slopes.
-
-    **Source** [Durkan et al. 2019](https://arxiv.org/abs/1906.04032), section 3.2.
-    """
-
-    def __init__(
-        self,
-        mask: Sequence[bool],  # True = kept
-        conditioner: keras.layers.Layer,  # Emits `d_b * (3 * num_bins - 1)` floats
-        num_bins: int = 8,  # K
-        bound: float = 5.0,  # Half the length of the interval that is bent
-        min_bin_width: float = 1e-3,  # Least share of the interval in x
-        min_bin_height: float = 1e-3,  # Least share of the interval in z
-        min_slope: float = 1e-3,  # Least slope at a knot
-        **kwargs,
-    ):
-        scalar = RationalQuadraticSpline(num_bins, bound, min_bin_width, min_bin_height, min_slope)
-        super().__init__(mask, conditioner, scalar, **kwargs)
-
-    def get_config(self):
-        config = {**super().get_config(), **self.scalar.get_config()}
-        return {k: v for k, v in config.items() if k != "scalar"}

@@ -180,7 +180,7 @@ def test_case_15_gradients_inside(name):
         slope = gradient(lambda x, part=part: layer.forward_and_log_det(x)[part], x)
         assert finite(slope) == [True]
     middle = events_of(layer, 20)
-    twin = gf.bijector.float64_twin(layer)
+    twin = gf.testing.float64_twin(layer)
     wide = middle.astype("float64")
     h = 1e-6 * (np.abs(wide) + 1e-3)
     ends = [numpy(twin.forward_and_log_det((wide + sign * h).astype(twin.compute_dtype))[1]) for sign in (1, -1)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import gaussflow as gf
-from gaussflow import plot
+from gaussflow import diagram, plot
 
 
 def test_joint_plots_print_no_warning_under_constrained_layout():
@@ -41,7 +41,7 @@ def masks_of_every_kind(d):
 def test_diagrams_of_one_layer_show_its_mask(d, direction):
     "A dot on each kept line, a box on each moved one, whatever the mask."
     for mask in masks_of_every_kind(d):
-        ax = plot.coupling_diagram(mask, direction=direction)
+        ax = diagram.coupling_diagram(mask, direction=direction)
         h, (enters, leaves) = ("h", "xz") if direction == "forward" else ("h^{-1}", "zx")
         expected = [f"${h}({enters}_{{{i}}};\\,\\theta_{{{i}}})$" for i in 1 + np.flatnonzero(~mask)]
         assert [t for t in words(ax) if "theta" in t] == expected
@@ -56,10 +56,10 @@ def test_diagrams_of_a_flow():
     "Every layer in its place, and in the reverse order on the way back; nothing is cut off."
     plot.use_style()
     flow = gf.make_coupling_flow(2)
-    ax = plot.coupling_diagram(flow)
+    ax = diagram.coupling_diagram(flow)
     expected = [f"$\\Theta_{{{i}}}$" if i % 3 != 1 else "Householder" for i in range(1, 13)]
     assert [t for t in words(ax) if "Theta" in t or "House" in t] == expected
-    back = plot.coupling_diagram(flow, direction="inverse")
+    back = diagram.coupling_diagram(flow, direction="inverse")
     assert [t.replace(", inverse", "") for t in words(back) if "Theta" in t or "House" in t] == expected[::-1]
     ax.figure.canvas.draw()
     frame = ax.get_window_extent()
@@ -67,11 +67,11 @@ def test_diagrams_of_a_flow():
         box = text.get_window_extent()
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1, text
     assert min(t.get_fontsize() for t in ax.texts) >= 7
-    marginal = plot.coupling_diagram([gf.MixtureCDFGaussianization(4), [True, False], gf.Permute([1, 0])])
+    marginal = diagram.coupling_diagram([gf.MixtureCDFGaussianization(4), [True, False], gf.Permute([1, 0])])
     assert words(marginal)[:5] == ["$h$", "$h$", "$\\Theta_{2}$", "$h$", "Permute"]
-    two = plot.coupling_diagram([[True, True, False], [False, False, True]], halves=True)
+    two = diagram.coupling_diagram([[True, True, False], [False, False, True]], halves=True)
     assert words(two)[-4:] == ["$x_{a}$", "$x_{b}$", "$z_{a}$", "$z_{b}$"]
-    assert words(plot.coupling_diagram([True, False], scalar="spline"))[1] == "spline"
+    assert words(diagram.coupling_diagram([True, False], scalar="spline"))[1] == "spline"
     plt.close("all")
 
 
@@ -130,4 +130,4 @@ def test_layers_are_named_by_their_class():
 
 def test_a_diagram_of_masks_with_several_axes_is_refused():
     with pytest.raises(ValueError, match=r"Expected masks with one axis, received mask.shape=\(2, 2, 1\)"):
-        plot.coupling_diagram(gf.AffineCoupling(gf.checkerboard_mask((2, 2, 1)), gf.ConvConditioner(2)))
+        diagram.coupling_diagram(gf.AffineCoupling(gf.checkerboard_mask((2, 2, 1)), gf.ConvConditioner(2)))
