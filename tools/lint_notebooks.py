@@ -197,11 +197,35 @@ def defined_twice(books: dict[str, object]) -> list[str]:
     return [f"{name} is defined in {' and '.join(where)}" for name, where in names.items() if len(where) > 1]
 
 
+def imported(book, package: str = "gaussflow") -> Iterator[tuple[str, str]]:
+    "Each exported cell that imports a module of the package, inside functions too, and that module."
+    for cell in filter(is_export, code_cells(book)):
+        for node in ast.walk(parse(cell) or ast.Module([])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
+                names = [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
+                yield from ((cell.id, name) for name in names)
+
+
+def imports_upwards(books: dict[str, object]) -> list[str]:
+    """Exported imports from a room with a higher number: the numbers are the order of dependencies.
+
+    With numbers that all differ there is no circle where nothing leads upwards.
+    """
+    number = {stem.partition("_")[2]: stem for stem in books}
+    return [
+        f"{stem}#{cell} imports {number[module]}, which comes after it"
+        for stem, book in books.items()
+        for cell, module in imported(book)
+        if module in number and number[module] >= stem
+    ]
+
+
 def main() -> None:
     found = nb.select(sys.argv[1:])
     complaints = [message for path in found for message in lint(path)]
-    complaints += defined_twice({p.stem: nb.read(p) for p in found})
-    print("\n".join(complaints) or f"{len(found)} notebooks in order, {len(RULES) + 1} rules")
+    books = {p.stem: nb.read(p) for p in found if nb.kind(p) == "library"}
+    complaints += defined_twice(books) + imports_upwards(books)
+    print("\n".join(complaints) or f"{len(found)} notebooks in order, {len(RULES) + 2} rules")
     sys.exit(bool(complaints))
 
 
