@@ -20,8 +20,9 @@ import numpy as np
 from keras import ops
 from scipy import special
 
+from .backend import apply_rows
 from .base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
-from .flow import NormalizingFlow, apply_rows
+from .flow import NormalizingFlow
 from .report import as_rows, read_rows, seen_context, walk
 
 # %% ../nbs/61_evaluation.ipynb #nll

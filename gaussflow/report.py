@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from .backend import apply_rows, gradient, is_tensor
 from .bijector import Bijector
-from .events import check_finite, is_tensor, repeat_row
-from .flow import NormalizingFlow, apply_rows
+from .events import check_finite, repeat_row
+from .flow import NormalizingFlow
 from .table import inspect_table
-from .testing import gradient
 
 # %% ../nbs/60_report.ipynb #read-events
 def read_rows(

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from .backend import is_concrete
 from .bijector import Bijector
-from .events import is_concrete
 from .marginal import sum_event
 
 # %% ../nbs/31_standardize.ipynb #moments

@@ -20,10 +20,11 @@ from scipy.stats import multivariate_normal, norm, t
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.model_selection import KFold
 
+from .backend import apply_rows
 from .bijector import Bijector, Chain
 from .conditioner import SharedMLPConditioner, check_width
 from .events import check_finite, column_names, read_array, split_context
-from .flow import GaussianizationFlow, NormalizingFlow, apply_rows, check_float32
+from .flow import GaussianizationFlow, NormalizingFlow, check_float32
 from gaussflow.linear import (
     FixedOrtho,
     Householder,

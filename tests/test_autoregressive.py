@@ -10,9 +10,9 @@ from user_layers import Plain, scatter
 
 import gaussflow as gf
 from gaussflow.autoregressive import check_autoregressive
-from gaussflow.flow import compile_method
+from gaussflow.backend import compile_method, gradient
 from gaussflow.special import widest_float
-from gaussflow.testing import float64_twin, gradient
+from gaussflow.testing import float64_twin
 
 contract = pytest.mark.contract
 X = np.random.default_rng(0).normal(size=(400, 3)).astype("float32") * [1.0, 2.0, 0.5]

@@ -11,7 +11,8 @@ from keras import ops
 from scipy import integrate, stats
 
 import gaussflow as gf
-from gaussflow.testing import check_layer, gradient
+from gaussflow.backend import gradient
+from gaussflow.testing import check_layer
 
 numpy = ops.convert_to_numpy
 RNG = np.random.default_rng(0)

@@ -8,9 +8,9 @@ import pytest
 from keras import ops
 
 import gaussflow as gf
+from gaussflow.backend import compile_method
 from gaussflow.bijector import build_conditioner
 from gaussflow.conditioner import check_hidden
-from gaussflow.flow import compile_method
 from gaussflow.scalar import packed_width
 from gaussflow.testing import scatter_weights
 

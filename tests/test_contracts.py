@@ -12,7 +12,7 @@ from keras import ops
 from user_layers import Fourier, Plain, functional, scatter
 
 import gaussflow as gf
-from gaussflow.testing import gradient
+from gaussflow.backend import gradient
 
 contract = pytest.mark.contract
 HALF, OTHER = [True, False, False], [False, True, True]

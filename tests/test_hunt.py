@@ -288,7 +288,7 @@ def plainly(call):
         with tf.GradientTape():
             return call()
     if BACKEND == "jax":
-        with mock.patch("gaussflow.flow.must_stay_differentiable", return_value=True):
+        with mock.patch("gaussflow.flow.is_traced", return_value=True):
             return call()
     return call()
 

@@ -10,11 +10,10 @@ from scipy import optimize, special
 from user_layers import scatter
 
 import gaussflow as gf
+from gaussflow.backend import compile_method, gradient
 from gaussflow.coupling import check_mask
-from gaussflow.flow import compile_method
 from gaussflow.mixture import MixtureOfGaussians, logistic_to_normal, mixture_to_normal, normal_to_logistic, normal_to_mixture
 from gaussflow.spline import spline_forward, spline_inverse
-from gaussflow.testing import gradient
 
 LARGEST = float(np.finfo("float32").max)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)

@@ -172,3 +172,18 @@ def test_name_defined_twice(book):
     assert lint.defined_twice({"10_scalar": book}) == []
     twice = lint.defined_twice({"10_scalar": book, "22_marginal": book})
     assert twice == ["square is defined in 10_scalar#square and 22_marginal#square"]
+
+
+def test_exported_imports_lead_to_lower_numbers():
+    def importing(*lines):
+        return new_notebook(cells=[new_code_cell("#| export\n" + "\n".join(lines), id="imports")])
+
+    books = {
+        "10_scalar": importing("import gaussflow.special"),
+        "12_spline": importing("from gaussflow.scalar import Affine", "def f():\n    import gaussflow.flow"),
+        "42_flow": importing("from gaussflow import spline", "from gaussflow.flow import late"),
+    }
+    assert lint.imports_upwards(books) == [
+        "12_spline#imports imports 42_flow, which comes after it",
+        "42_flow#imports imports 42_flow, which comes after it",
+    ]

@@ -14,7 +14,11 @@ NOTEBOOK_BYTES, FIGURE_BYTES = 1_500_000, 250_000
 CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 25
 PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
 LONG_CLASSES = {"42_flow": 550}  # one model whose parts go to rooms of their own in the coming redesign
-LESS_PROSE = {"72_plot": 1 / 5, "02_events": 1 / 4}  # figures are drawn by long plain code, and say the rest themselves
+LESS_PROSE = {
+    "72_plot": 1 / 5,
+    "73_diagram": 1 / 5,
+    "02_events": 1 / 4,
+}  # figures are drawn by long plain code, and say the rest themselves
 MACHINE_PATH = re.compile(
     r"/home/\w|/root/|/Users/\w|/tmp/|/var/folders/|[A-Z]:\\Users|site-packages|ipykernel_|" + re.escape(f"{nb.ROOT}/")
 )
@@ -204,6 +208,9 @@ def imported(book, package: str = "gaussflow") -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
                 names = [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
                 yield from ((cell.id, name) for name in names)
+            elif isinstance(node, ast.Import):
+                names = [alias.name.split(".") for alias in node.names]
+                yield from ((cell.id, name[1]) for name in names if name[0] == package and len(name) > 1)
 
 
 def imports_upwards(books: dict[str, object]) -> list[str]:
