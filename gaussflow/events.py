@@ -44,8 +44,8 @@ def read_column(column, name: str, label: str) -> np.ndarray:
             return np.array([np.nan if v is None else v for v in values.tolist()], "float64")
     if values.dtype.kind not in "biuf":
         raise ValueError(
-            f"Expected numbers in column {label!r} of {name}, received {kind}: encode it "
-            "as numbers, or leave it out (dates: seconds since a start, in float64)"
+            f"Expected numbers in column {label!r} of {name}, received {kind}: give it as a context, one "
+            "column of 0 and 1 for each value, encode it as numbers, or leave it out (dates: seconds since a start, in float64)"
         )
     return values
 
@@ -263,7 +263,7 @@ def check_finite(
     column = repr(columns[column]) if columns and isinstance(column, int) else column
     place = f"row {row}" + (f", column {column}" if column != () else "")
     value = values[tuple(np.argwhere(~np.isfinite(values))[0])]
-    raise ValueError(f"Expected finite training data, received {value} in {name} at {place}")
+    raise ValueError(f"Expected finite training data, received {value} in {name} at {place}: drop such rows or fill them")
 
 # %% ../nbs/02_events.ipynb #check-weights
 def check_weights(

@@ -243,7 +243,8 @@ class FlowReport:
             numbers = [f"{v:.0e}" if math.isfinite(v) else ("-" if math.isnan(v) else "inf") for v in self.columns(c)]
             share = f"{max(c.non_finite, c.non_finite_inverse):.1%}"
             lines.append(f"{name:<32} {f'{c.moved} of {c.size}':>9} {numbers[0]:>11} {numbers[1]:>12} {numbers[2]:>9} {share:>11}")
-        ending = self.verdicts or [f"no fault found on {self.num_points} points, {self.num_jacobians} Jacobians per layer"]
+        sound = f"no fault found on {self.num_points} points, {self.num_jacobians} Jacobians per layer"
+        ending = self.verdicts or [sound, "(this says that the flow computes rightly; how well it fits, held_out_nll says)"]
         return "\n".join([*lines, "", *ending])
 
     __repr__ = __str__

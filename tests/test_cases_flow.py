@@ -325,6 +325,26 @@ def test_case_09_fit_warns_of_columns_without_a_density():
 
 
 @contract
+def test_case_09_layers_of_another_trained_flow_are_named():
+    def flow_of(*layers):
+        flow = gf.NormalizingFlow(layers, 2)
+        flow.compile("adam", jit_compile=False)
+        return flow
+
+    first, x = flow_of(gf.Standardize(), gf.Marginal(gf.Affine())), normal(64, 2)
+    second = flow_of(*first.bijectors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        first.fit(x, verbose=0)  # the other one has seen no data
+    with pytest.warns(UserWarning, match="Standardize, Marginal of this flow are layers of another flow"):
+        second.fit(x, verbose=0)
+    third = flow_of(gf.Standardize(), gf.Marginal(gf.Affine()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        third.fit(x, verbose=0)
+
+
+@contract
 def test_case_10_weights_are_checked_and_a_weight_of_zero_means_absent():
     x, flow = normal(64, 2), small()
     for wrong, word in ((-1.0, "-1.0 in row 5"), (np.nan, "nan in row 5")):
