@@ -11,8 +11,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_turns, write_json
-from benchmarks.peers import Exchange, Peer, faster_threads, make_order, read_results, standard_error
+from benchmarks.measure import (
+    StepClock,
+    about,
+    ratio,
+    seconds,
+    summary,
+    take_turns,
+    write_json,
+)
+from benchmarks.peers import (
+    Exchange,
+    Peer,
+    faster_threads,
+    make_order,
+    read_results,
+    standard_error,
+)
 from gaussflow.base import DiagonalNormal
 from gaussflow.bijector import Chain
 from gaussflow.bounded import Logit
@@ -43,14 +58,21 @@ SETTINGS = {
     "epsilon": 1e-7,
     "adapted_on": 512,  # images that the ActNorms see first
     "seeds": [0, 1, 2],
-    "families": {"steps": 1_500, "learning_rate": 5e-3, "warmup_steps": 100, "clipnorm": 1_000.0},  # one recipe for all of them
+    "families": {
+        "steps": 1_500,
+        "learning_rate": 5e-3,
+        "warmup_steps": 100,
+        "clipnorm": 1_000.0,
+    },  # one recipe for all of them
 }
 
 
 def load(folder, settings):
     """Return the images for training and the held-out ones. **Raises** `ValueError` without a folder."""
     if folder is None:
-        raise ValueError(f"Expected --data with the folder that holds {settings['file']}, received none")
+        raise ValueError(
+            f"Expected --data with the folder that holds {settings['file']}, received none"
+        )
     images = load_images(Path(folder) / settings["file"])
     return images[: -settings["held_out"]], images[-settings["held_out"] :]
 
@@ -60,22 +82,52 @@ def same_glow(settings):
     chains, channels = [], EVENT[-1]
     for _ in range(settings["levels"]):
         channels *= 4
-        chains.append(Chain([Squeeze(), *glow_steps(channels, settings["blocks"], Affine(), (settings["hidden"],) * 2, "relu")]))
+        chains.append(
+            Chain(
+                [
+                    Squeeze(),
+                    *glow_steps(
+                        channels,
+                        settings["blocks"],
+                        Affine(),
+                        (settings["hidden"],) * 2,
+                        "relu",
+                    ),
+                ]
+            )
+        )
         channels //= 2
-    layers = [UniformDequantization(settings["num_values"]), Logit(alpha=settings["alpha"]), MultiScale(chains)]
+    layers = [
+        UniformDequantization(settings["num_values"]),
+        Logit(alpha=settings["alpha"]),
+        MultiScale(chains),
+    ]
     return NormalizingFlow(layers, EVENT, DiagonalNormal())
 
 
 def family(name, settings):
     """Return a flow by the factory of its name, all for whole numbers behind one logit, but NICE, whose paper has none."""
     common = {"hidden": (settings["hidden"],) * 2, "num_values": settings["num_values"]}
-    glow = {"num_levels": settings["levels"], "num_steps": settings["blocks"], "alpha": settings["alpha"]}
+    glow = {
+        "num_levels": settings["levels"],
+        "num_steps": settings["blocks"],
+        "alpha": settings["alpha"],
+    }
     return {
         "nice": lambda: make_nice(EVENT, **common | {"hidden": (512, 512)}),
-        "real nvp": lambda: make_real_nvp(EVENT, num_levels=settings["levels"], alpha=settings["alpha"], **common | {"hidden": (16, 16)}),
+        "real nvp": lambda: make_real_nvp(
+            EVENT,
+            num_levels=settings["levels"],
+            alpha=settings["alpha"],
+            **common | {"hidden": (16, 16)},
+        ),
         "glow": lambda: make_glow(EVENT, **glow, **common),
-        "glow mixture": lambda: make_glow(EVENT, scalar=MixtureCDF(4), **glow, **common),
-        "glow spline": lambda: make_glow(EVENT, scalar=RationalQuadraticSpline(8), **glow, **common),
+        "glow mixture": lambda: make_glow(
+            EVENT, scalar=MixtureCDF(4), **glow, **common
+        ),
+        "glow spline": lambda: make_glow(
+            EVENT, scalar=RationalQuadraticSpline(8), **glow, **common
+        ),
     }[name]()
 
 
@@ -89,21 +141,36 @@ def compiled(make, settings, seed):
     flow.build((None, *EVENT))
     peak, warmup = settings["learning_rate"], settings["warmup_steps"]
     rise = {"warmup_target": peak, "warmup_steps": warmup} if warmup else {}
-    rate = keras.optimizers.schedules.CosineDecay(0.0 if warmup else peak, settings["steps"] - warmup, **rise)
-    flow.compile(keras.optimizers.Adam(rate, epsilon=settings["epsilon"], global_clipnorm=settings["clipnorm"]))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else peak, settings["steps"] - warmup, **rise
+    )
+    flow.compile(
+        keras.optimizers.Adam(
+            rate, epsilon=settings["epsilon"], global_clipnorm=settings["clipnorm"]
+        )
+    )
     return flow
 
 
 def train(flow, x, order, settings):
     """Take a step for each batch of `order` by `fit`, and return its clock."""
     clock = StepClock()
-    flow.fit(x[order], batch_size=settings["batch_size"], epochs=1, shuffle=False, verbose=0, callbacks=[clock])
+    flow.fit(
+        x[order],
+        batch_size=settings["batch_size"],
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+        callbacks=[clock],
+    )
     return clock
 
 
 def bits(log_prob):
     """Return bits per dimension of log-probabilities in nats."""
-    return -ops.convert_to_numpy(log_prob).astype("float64") / (np.prod(EVENT) * np.log(2))
+    return -ops.convert_to_numpy(log_prob).astype("float64") / (
+        np.prod(EVENT) * np.log(2)
+    )
 
 
 def fit_all(make, data, settings):
@@ -113,24 +180,44 @@ def fit_all(make, data, settings):
     for seed in settings["seeds"]:
         restart(flow, compiled(make, settings, seed))
         flow.adapt(x[: settings["adapted_on"]])
-        clocks.append(train(flow, x, make_order(len(x), settings["steps"], settings, seed), settings))
+        clocks.append(
+            train(
+                flow, x, make_order(len(x), settings["steps"], settings, seed), settings
+            )
+        )
         rows.append(bits(flow.log_prob(fresh)))
     sizes = [int(np.prod(w.shape)) for w in flow.trainable_variables]
-    return np.stack(rows), 1e3 * float(np.median([clock.step_seconds for clock in clocks])), sum(sizes)
+    return (
+        np.stack(rows),
+        1e3 * float(np.median([clock.step_seconds for clock in clocks])),
+        sum(sizes),
+    )
 
 
 def request(settings, seed):
     """Return what the peer is asked to make."""
     names = ("levels", "blocks", "hidden", "alpha", "steps", "learning_rate", "epsilon")
-    return {"event": list(EVENT), "prior": "pixel", "seed": seed, **{name: settings[name] for name in names}}
+    return {
+        "event": list(EVENT),
+        "prior": "pixel",
+        "seed": seed,
+        **{name: settings[name] for name in names},
+    }
 
 
 def make_theirs(peer, settings, seed, files, x):
     """Have the peer make its Glow and adapt it. **Raises** `ValueError` unless it trains as many numbers as ours."""
     theirs = peer.ask("make", **request(settings, seed))["parameters"]
-    ours = sum(int(np.prod(w.shape)) for w in compiled(lambda: same_glow(settings), settings, seed).trainable_variables)
+    ours = sum(
+        int(np.prod(w.shape))
+        for w in compiled(
+            lambda: same_glow(settings), settings, seed
+        ).trainable_variables
+    )
     if theirs != ours:
-        raise ValueError(f"Expected a peer with {ours} parameters, as ours, received one with {theirs}")
+        raise ValueError(
+            f"Expected a peer with {ours} parameters, as ours, received one with {theirs}"
+        )
     peer.ask("adapt", file=files.save("first", x=x[: settings["adapted_on"]]))
 
 
@@ -138,14 +225,20 @@ def fit_theirs(peer, data, settings):
     """Fit the peer's Glow for each seed on the batches that ours sees; return bits of the images that ours is asked about."""
     x, fresh = data
     noise = UniformDequantization(settings["num_values"])
-    floats, log_det = (ops.convert_to_numpy(part) for part in noise.forward_and_log_det(fresh))
+    floats, log_det = (
+        ops.convert_to_numpy(part) for part in noise.forward_and_log_det(fresh)
+    )
     rows, shares = [], []
     with Exchange() as files:
         held_out, out = files.save("fresh", x=floats), files.path("out")
         for seed in settings["seeds"]:
             make_theirs(peer, settings, seed, files, x)
             order = make_order(len(x), settings["steps"], settings, seed)
-            peer.ask("train", file=files.save("train", x=x, order=order), batch_size=settings["batch_size"])
+            peer.ask(
+                "train",
+                file=files.save("train", x=x, order=order),
+                batch_size=settings["batch_size"],
+            )
             peer.ask("log_prob", file=held_out, out=out, rows=250)
             rows.append(bits(np.load(out)["log_prob"] + log_det))
             shares.append(peer.ask("sample", num=500)["finite_share"])
@@ -155,13 +248,26 @@ def fit_theirs(peer, data, settings):
 def measure_families(data, settings, names):
     """Yield figures of each family, and of a table of independent pixels, as they are ready."""
     x, fresh = data
-    yield {"pixels_bits": round(IndependentPixels(settings["num_values"]).fit(x).bits_per_dim(fresh), 4)}
+    yield {
+        "pixels_bits": round(
+            IndependentPixels(settings["num_values"]).fit(x).bits_per_dim(fresh), 4
+        )
+    }
     settings = settings | settings["families"]
     for name in names or FAMILIES:
-        rows, step, size = fit_all(lambda name=name: family(name, settings), data, settings)
+        rows, step, size = fit_all(
+            lambda name=name: family(name, settings), data, settings
+        )
         key = name.replace(" ", "_")
-        yield {f"{key}_bits": summary(rows.mean(axis=1)), f"{key}_bits_mean": round(float(rows.mean()), 4), f"{key}_parameters": size}
-        yield {f"{key}_bits_se": round(standard_error(rows.mean(axis=0)), 4), f"{key}_step_ms": round(step, 1)}
+        yield {
+            f"{key}_bits": summary(rows.mean(axis=1)),
+            f"{key}_bits_mean": round(float(rows.mean()), 4),
+            f"{key}_parameters": size,
+        }
+        yield {
+            f"{key}_bits_se": round(standard_error(rows.mean(axis=0)), 4),
+            f"{key}_step_ms": round(step, 1),
+        }
 
 
 def measure_glow(data, settings, peer):
@@ -169,9 +275,21 @@ def measure_glow(data, settings, peer):
     theirs, shares = fit_theirs(peer, data, settings)
     ours, _, size = fit_all(lambda: same_glow(settings), data, settings)
     by_image, by_seed = (ours - theirs).mean(axis=0), (ours - theirs).mean(axis=1)
-    yield {"ours_bits": summary(ours.mean(axis=1)), "peer_bits": summary(theirs.mean(axis=1)), "parameters": size}
-    yield {"difference": round(float(by_image.mean()), 4), "difference_se": round(standard_error(by_image), 4), "allowed": BITS}
-    yield {"met": bool(by_image.mean() <= BITS), "seeds_se": round(standard_error(by_seed), 4), "peer_finite_draws": summary(shares)}
+    yield {
+        "ours_bits": summary(ours.mean(axis=1)),
+        "peer_bits": summary(theirs.mean(axis=1)),
+        "parameters": size,
+    }
+    yield {
+        "difference": round(float(by_image.mean()), 4),
+        "difference_se": round(standard_error(by_image), 4),
+        "allowed": BITS,
+    }
+    yield {
+        "met": bool(by_image.mean() <= BITS),
+        "seeds_se": round(standard_error(by_seed), 4),
+        "peer_finite_draws": summary(shares),
+    }
 
 
 def measure_speed(data, settings, peer):
@@ -182,13 +300,25 @@ def measure_speed(data, settings, peer):
     order = make_order(len(x), settings["speed_steps"], settings, 0)
     ours = {
         "step": lambda: train(flow, x, order, settings).step_seconds,
-        "log_prob": lambda: seconds(lambda: ops.convert_to_numpy(flow.log_prob(fresh[:num]))),
-        "sample": lambda: seconds(lambda: ops.convert_to_numpy(flow.sample(num, seed=0))),
+        "log_prob": lambda: seconds(
+            lambda: ops.convert_to_numpy(flow.log_prob(fresh[:num]))
+        ),
+        "sample": lambda: seconds(
+            lambda: ops.convert_to_numpy(flow.sample(num, seed=0))
+        ),
     }
     with Exchange() as files:
         make_theirs(peer, settings, 0, files, x)
-        batches = {"file": files.save("train", x=x, order=order), "batch_size": settings["batch_size"]}
-        images = {"file": files.save("points", x=((fresh[:num] + 0.5) / settings["num_values"]).astype("float32"))}
+        batches = {
+            "file": files.save("train", x=x, order=order),
+            "batch_size": settings["batch_size"],
+        }
+        images = {
+            "file": files.save(
+                "points",
+                x=((fresh[:num] + 0.5) / settings["num_values"]).astype("float32"),
+            )
+        }
         theirs = {
             "step": lambda: peer.ask("train", **batches)["step_seconds"],
             "log_prob": lambda: peer.ask("log_prob", **images)["seconds"],
@@ -198,9 +328,19 @@ def measure_speed(data, settings, peer):
         for what, call in ours.items():
             call()  # trace and compile
             threads = faster_threads(peer, theirs[what], most)
-            times = take_turns({"ours": call, "peer": theirs[what]}, settings["repeats"], settings["max_seconds"])
-            yield {f"{what}_{who}_ms": summary(np.multiply(1e3, values)) for who, values in times.items()}
-            yield {f"{what}_ratio": ratio(times["ours"], times["peer"]), f"{what}_peer_threads": threads}
+            times = take_turns(
+                {"ours": call, "peer": theirs[what]},
+                settings["repeats"],
+                settings["max_seconds"],
+            )
+            yield {
+                f"{what}_{who}_ms": summary(np.multiply(1e3, values))
+                for who, values in times.items()
+            }
+            yield {
+                f"{what}_ratio": ratio(times["ours"], times["peer"]),
+                f"{what}_peer_threads": threads,
+            }
 
 
 def measure_part(part, args, path):
@@ -210,16 +350,31 @@ def measure_part(part, args, path):
     """
     unknown = sorted(set(args.families or ()) - set(FAMILIES))
     if unknown:
-        raise ValueError(f"Expected --families among {', '.join(FAMILIES)}, received {', '.join(unknown)}")
+        raise ValueError(
+            f"Expected --families among {', '.join(FAMILIES)}, received {', '.join(unknown)}"
+        )
     figures, settings, machines = read_results(path)
     chosen = dict(SETTINGS)
     if part == "speed":
-        chosen |= {"speed_steps": args.steps, "repeats": args.repeats, "max_seconds": args.max_seconds}
+        chosen |= {
+            "speed_steps": args.steps,
+            "repeats": args.repeats,
+            "max_seconds": args.max_seconds,
+        }
     if settings.get(part) != chosen:
-        figures = {key: value for key, value in figures.items() if not key.startswith(part)}
+        figures = {
+            key: value for key, value in figures.items() if not key.startswith(part)
+        }
     with ExitStack() as stack:
-        peer = None if part == "families" else stack.enter_context(Peer(args.peer_python, "normflows"))
-        settings[part], machines[part] = chosen, about() | {"peers": [] if peer is None else [peer.ask("about")]}
+        peer = (
+            None
+            if part == "families"
+            else stack.enter_context(Peer(args.peer_python, "normflows"))
+        )
+        settings[part], machines[part] = (
+            chosen,
+            about() | {"peers": [] if peer is None else [peer.ask("about")]},
+        )
         data = load(args.data, chosen)
         found = {
             "families": lambda: measure_families(data, chosen, args.families),

@@ -21,9 +21,14 @@ def measure_jit(d, steps, repeats):
     flows = {NAMES[jit]: make_our_flow(d, jit_compile=jit) for jit in (False, True)}
     figures = {}
     for name, flow in flows.items():
-        figures[f"{name}_first_call_s"] = round(seconds(lambda flow=flow: train_epoch(flow, (data[:512],))), 3)
+        figures[f"{name}_first_call_s"] = round(
+            seconds(lambda flow=flow: train_epoch(flow, (data[:512],))), 3
+        )
         train_epoch(flow, (data,))
-    clocked = {name: lambda flow=flow: 1e3 * train_epoch(flow, (data,)).step_seconds for name, flow in flows.items()}
+    clocked = {
+        name: lambda flow=flow: 1e3 * train_epoch(flow, (data,)).step_seconds
+        for name, flow in flows.items()
+    }
     times = take_turns(clocked, repeats, max_seconds=60)
     figures |= {f"{name}_ms": summary(values) for name, values in times.items()}
     figures["ratio_on_off"] = ratio(times["on"], times["off"])

@@ -37,7 +37,10 @@ def take_turns(contenders, repeats, max_seconds=float("inf")):
 
 def summary(values, digits=5):
     """Return the median, smallest and largest value, to `digits` significant digits, and how many there were."""
-    median, low, high = (float(f"{v:.{digits}g}") for v in (np.median(values), np.min(values), np.max(values)))
+    median, low, high = (
+        float(f"{v:.{digits}g}")
+        for v in (np.median(values), np.min(values), np.max(values))
+    )
     return {"median": median, "min": low, "max": high, "rounds": len(values)}
 
 
@@ -76,7 +79,10 @@ def device_names():
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-        names = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in gpus]
+        names = [
+            tf.config.experimental.get_device_details(g).get("device_name", g.name)
+            for g in gpus
+        ]
     elif keras.backend.backend() == "jax":
         import jax
 
@@ -84,14 +90,20 @@ def device_names():
     else:
         import torch
 
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        names = [
+            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+        ]
     return names or ["cpu"]
 
 
 def cpu_model():
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip()
+            for line in lines
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -110,7 +122,9 @@ def about():
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "device": device_names(),
-        "load_average": [round(v, 2) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "load_average": [round(v, 2) for v in os.getloadavg()]
+        if hasattr(os, "getloadavg")
+        else None,
     }
 
 

@@ -20,14 +20,20 @@ def resident(field):
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
-    raise RuntimeError(f"Expected {field} in /proc/self/status, received none: this benchmark needs Linux")
+    raise RuntimeError(
+        f"Expected {field} in /proc/self/status, received none: this benchmark needs Linux"
+    )
 
 
 def forget_peak():
     """Give freed memory back and restart the peak at the present size, so that no earlier peak is counted."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library: what it keeps counts as baseline
+    with contextlib.suppress(
+        AttributeError, OSError
+    ):  # another C library: what it keeps counts as baseline
         ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # not allowed here: an earlier, higher peak then counts against us
+    with contextlib.suppress(
+        OSError
+    ):  # not allowed here: an earlier, higher peak then counts against us
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -38,16 +44,24 @@ def make_stirred_flow(d=2):
     flow, rng = make_our_flow(d), np.random.default_rng(0)
     flow(np.zeros((1, d), "float32"))  # build, and compile nothing yet
     for weight in flow.trainable_variables:
-        weight.assign(weight + rng.normal(scale=0.05, size=weight.shape).astype("float32"))
+        weight.assign(
+            weight + rng.normal(scale=0.05, size=weight.shape).astype("float32")
+        )
     return flow
 
 
 def measure_memory(what, num, flow, d=2):
     """Return the peak above the baseline and above the output, in MiB, of `log_prob`, `invert` or `sample`."""
-    x = None if what == "sample" else np.random.default_rng(1).standard_normal((num, d), dtype="float32")
+    x = (
+        None
+        if what == "sample"
+        else np.random.default_rng(1).standard_normal((num, d), dtype="float32")
+    )
 
     def call(n):
-        result = flow.sample(n, seed=0) if what == "sample" else getattr(flow, what)(x[:n])
+        result = (
+            flow.sample(n, seed=0) if what == "sample" else getattr(flow, what)(x[:n])
+        )
         return ops.convert_to_numpy(result)
 
     forget_peak()
@@ -58,11 +72,15 @@ def measure_memory(what, num, flow, d=2):
     output = call(num)
     peak = resident("VmHWM")
     if not np.isfinite(output).all():
-        raise ValueError(f"Expected finite results of {what}, received {(~np.isfinite(output)).sum()} others")
+        raise ValueError(
+            f"Expected finite results of {what}, received {(~np.isfinite(output)).sum()} others"
+        )
     return {
         "output_mib": round(output.nbytes / MIB, 1),
         "peak_above_output_mib": round((peak - warm - output.nbytes) / MIB, 1),
-        "peak_above_output_with_compiling_mib": round((peak - cold - output.nbytes) / MIB, 1),
+        "peak_above_output_with_compiling_mib": round(
+            (peak - cold - output.nbytes) / MIB, 1
+        ),
     }
 
 

@@ -37,12 +37,16 @@ def mixture_cdf(x, logits, means, log_scales):
 
 def mixture_log_pdf(x, logits, means, log_scales):
     t = (x[..., None] - means) * ops.exp(-log_scales)
-    return ops.logsumexp(ops.log_softmax(logits, axis=-1) + normal_log_pdf(t) - log_scales, axis=-1)
+    return ops.logsumexp(
+        ops.log_softmax(logits, axis=-1) + normal_log_pdf(t) - log_scales, axis=-1
+    )
 
 
 def gaussianize(x, logits, means, log_scales):
     """Return `z = Phi^-1(clip(F(x)))` and its log-slope, by the textbook formulas."""
-    z = normal_quantile(ops.clip(mixture_cdf(x, logits, means, log_scales), CLIP, 1.0 - CLIP))
+    z = normal_quantile(
+        ops.clip(mixture_cdf(x, logits, means, log_scales), CLIP, 1.0 - CLIP)
+    )
     return z, mixture_log_pdf(x, logits, means, log_scales) - normal_log_pdf(z)
 
 
@@ -70,7 +74,9 @@ class NaiveHouseholder(keras.layers.Layer):
 
     def build(self, shape):
         init = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
-        self.v = self.add_weight(shape=(shape[-1], shape[-1]), initializer=init, name="v")
+        self.v = self.add_weight(
+            shape=(shape[-1], shape[-1]), initializer=init, name="v"
+        )
 
     def reflect(self, y, order):
         for i in order:
@@ -93,17 +99,28 @@ class NaiveCoupling(keras.layers.Layer):
 
     def __init__(self, move_first, num_components, hidden, seed):
         super().__init__()
-        self.move_first, self.num_components, self.hidden, self.seed = move_first, num_components, hidden, seed
+        self.move_first, self.num_components, self.hidden, self.seed = (
+            move_first,
+            num_components,
+            hidden,
+            seed,
+        )
 
     def build(self, shape):
         d, half = shape[-1], shape[-1] // 2
         self.moved_size = half if self.move_first else d - half
         self.half = half
         dense = [
-            keras.layers.Dense(h, "relu", kernel_initializer=keras.initializers.GlorotUniform(self.seed + i))
+            keras.layers.Dense(
+                h,
+                "relu",
+                kernel_initializer=keras.initializers.GlorotUniform(self.seed + i),
+            )
             for i, h in enumerate(self.hidden)
         ]
-        head = keras.layers.Dense(3 * self.moved_size * self.num_components, kernel_initializer="zeros")
+        head = keras.layers.Dense(
+            3 * self.moved_size * self.num_components, kernel_initializer="zeros"
+        )
         self.conditioner = keras.Sequential([*dense, head])
         self.conditioner.build((None, d - self.moved_size))
 
@@ -112,10 +129,14 @@ class NaiveCoupling(keras.layers.Layer):
         return (second, first) if self.move_first else (first, second)
 
     def join(self, kept, moved):
-        return ops.concatenate([moved, kept] if self.move_first else [kept, moved], axis=-1)
+        return ops.concatenate(
+            [moved, kept] if self.move_first else [kept, moved], axis=-1
+        )
 
     def mixture(self, kept):
-        raw = ops.reshape(self.conditioner(kept), (-1, 3, self.moved_size, self.num_components))
+        raw = ops.reshape(
+            self.conditioner(kept), (-1, 3, self.moved_size, self.num_components)
+        )
         return raw[:, 0], raw[:, 1], 3.0 * ops.tanh(raw[:, 2] / 3.0)
 
     def forward_and_log_det(self, x):
@@ -143,8 +164,12 @@ class NaiveFlow(keras.Model):
         for block in range(num_blocks):
             start = seed + 100 * block
             self.bijectors.append(NaiveHouseholder(start))
-            self.bijectors.append(NaiveCoupling(False, num_components, hidden, start + 10))
-            self.bijectors.append(NaiveCoupling(True, num_components, hidden, start + 20))
+            self.bijectors.append(
+                NaiveCoupling(False, num_components, hidden, start + 10)
+            )
+            self.bijectors.append(
+                NaiveCoupling(True, num_components, hidden, start + 20)
+            )
 
     def build(self, shape=None):
         for bijector in self.bijectors:
@@ -204,7 +229,9 @@ def make_data(num, d, seed=0):
     """Return two moons in d = 2; for larger even d, d / 2 independent pairs of moons, rotated together."""
     from sklearn.datasets import make_moons
 
-    pairs = [make_moons(num, noise=0.05, random_state=seed + i)[0] for i in range(d // 2)]
+    pairs = [
+        make_moons(num, noise=0.05, random_state=seed + i)[0] for i in range(d // 2)
+    ]
     x = np.concatenate([(p - p.mean(axis=0)) / p.std(axis=0) for p in pairs], axis=1)
     if d > 2:
         x = x @ np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0]

@@ -30,9 +30,19 @@ def make_zuko(request):
 
     law, bins = {}, request["bins"]
     if request["law"] == "spline":
-        law = {"univariate": partial(MonotonicRQSTransform, bound=request["bound"]), "shapes": [(bins,), (bins,), (bins - 1,)]}
-    layers = [GeneralCouplingTransform(request["d"], mask=mask, hidden_features=request["hidden"], **law) for mask in masks(request)]
-    base = UnconditionalDistribution(DiagNormal, torch.zeros(request["d"]), torch.ones(request["d"]), buffer=True)
+        law = {
+            "univariate": partial(MonotonicRQSTransform, bound=request["bound"]),
+            "shapes": [(bins,), (bins,), (bins - 1,)],
+        }
+    layers = [
+        GeneralCouplingTransform(
+            request["d"], mask=mask, hidden_features=request["hidden"], **law
+        )
+        for mask in masks(request)
+    ]
+    base = UnconditionalDistribution(
+        DiagNormal, torch.zeros(request["d"]), torch.ones(request["d"]), buffer=True
+    )
     flow = Flow(layers, base)
     return flow, lambda x: flow().log_prob(x), lambda num: flow().sample((num,))
 
@@ -42,10 +52,16 @@ def make_nflows(request):
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
     from nflows.nn.nets import MLP
-    from nflows.transforms import AffineCouplingTransform, CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
+    from nflows.transforms import (
+        AffineCouplingTransform,
+        CompositeTransform,
+        PiecewiseRationalQuadraticCouplingTransform,
+    )
 
     class Network(MLP):
-        hidden_features = request["hidden"][-1]  # by which nflows scales what enters a softmax
+        hidden_features = request["hidden"][
+            -1
+        ]  # by which nflows scales what enters a softmax
 
         def forward(self, inputs, context=None):
             return super().forward(inputs)
@@ -55,8 +71,16 @@ def make_nflows(request):
 
     layer = AffineCouplingTransform
     if request["law"] == "spline":
-        layer = partial(PiecewiseRationalQuadraticCouplingTransform, num_bins=request["bins"], tails="linear", tail_bound=request["bound"])
-    layers = [layer(mask=(~mask).int(), transform_net_create_fn=network) for mask in masks(request)]
+        layer = partial(
+            PiecewiseRationalQuadraticCouplingTransform,
+            num_bins=request["bins"],
+            tails="linear",
+            tail_bound=request["bound"],
+        )
+    layers = [
+        layer(mask=(~mask).int(), transform_net_create_fn=network)
+        for mask in masks(request)
+    ]
     flow = Flow(CompositeTransform(layers), StandardNormal([request["d"]]))
     return flow, flow.log_prob, flow.sample
 
@@ -73,23 +97,59 @@ def make_normflows(request):
     from normflows.flows import GlowBlock, Merge, Squeeze
     from normflows.transforms import Logit
 
-    (height, width, channels), levels, alpha = request["event"], request["levels"], request.get("alpha")
+    (height, width, channels), levels, alpha = (
+        request["event"],
+        request["levels"],
+        request.get("alpha"),
+    )
     if height % 2**levels or width % 2**levels:
-        raise ValueError(f"Expected a height and a width that {levels} squeezes divide, received {height} and {width}")
-    base, bases, flows = {"pixel": DiagGaussian, "channel": GlowBase}[request["prior"]], [], []
-    for depth in range(levels, 0, -1):  # normflows counts from the base: the deepest level first
+        raise ValueError(
+            f"Expected a height and a width that {levels} squeezes divide, received {height} and {width}"
+        )
+    base, bases, flows = (
+        {"pixel": DiagGaussian, "channel": GlowBase}[request["prior"]],
+        [],
+        [],
+    )
+    for depth in range(
+        levels, 0, -1
+    ):  # normflows counts from the base: the deepest level first
         inner, side = channels * 2 ** (depth + 1), 2**depth
         options = {"scale_map": request.get("scale_map", "sigmoid")}
-        flows.append([*(GlowBlock(inner, request["hidden"], **options) for _ in range(request["blocks"])), Squeeze()])
-        bases.append(base((inner if depth == levels else inner // 2, height // side, width // side)))
+        flows.append(
+            [
+                *(
+                    GlowBlock(inner, request["hidden"], **options)
+                    for _ in range(request["blocks"])
+                ),
+                Squeeze(),
+            ]
+        )
+        bases.append(
+            base(
+                (
+                    inner if depth == levels else inner // 2,
+                    height // side,
+                    width // side,
+                )
+            )
+        )
     transform = None if alpha is None else Logit(alpha)
-    flow = MultiscaleFlow(bases, flows, [Merge() for _ in bases[1:]], transform, class_cond=False)
-    shift = 0.5 if alpha is None else 0.0  # normflows' own Shift would move the caller's array, too
+    flow = MultiscaleFlow(
+        bases, flows, [Merge() for _ in bases[1:]], transform, class_cond=False
+    )
+    shift = (
+        0.5 if alpha is None else 0.0
+    )  # normflows' own Shift would move the caller's array, too
 
     def sample(num, temperature=None):
         return flow.sample(num, temperature=temperature)[0].permute(0, 2, 3, 1) + shift
 
-    return flow, lambda x: flow.log_prob((x - shift).permute(0, 3, 1, 2).contiguous(), None), sample
+    return (
+        flow,
+        lambda x: flow.log_prob((x - shift).permute(0, 3, 1, 2).contiguous(), None),
+        sample,
+    )
 
 
 MAKERS = {"zuko": make_zuko, "nflows": make_nflows, "normflows": make_normflows}
@@ -97,7 +157,9 @@ MAKERS = {"zuko": make_zuko, "nflows": make_nflows, "normflows": make_normflows}
 
 def count_parameters(flow):
     """Return how many numbers are trained; of its square L and U normflows reads a triangle each, the rest never moves."""
-    unread = sum(m.L.numel() + m.num_channels for m in flow.modules() if hasattr(m, "log_S"))
+    unread = sum(
+        m.L.numel() + m.num_channels for m in flow.modules() if hasattr(m, "log_S")
+    )
     return sum(p.numel() for p in flow.parameters() if p.requires_grad) - unread
 
 
@@ -125,8 +187,13 @@ class Worker:
         torch.manual_seed(request["seed"])
         self.flow, self.log_density, self.sampler = self.make_flow(request)
         total = request["steps"]
-        self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=request["learning_rate"], eps=request["epsilon"])
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1))))
+        self.optimizer = torch.optim.Adam(
+            self.flow.parameters(), lr=request["learning_rate"], eps=request["epsilon"]
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1))),
+        )
         return {"parameters": count_parameters(self.flow)}
 
     @torch.no_grad()
@@ -152,11 +219,16 @@ class Worker:
             self.schedule.step()
             losses.append(float(loss.detach()))
             ends.append(time.perf_counter())
-        return {"step_seconds": float(np.median(np.diff(ends)[1:])), "loss": float(np.mean(losses))}
+        return {
+            "step_seconds": float(np.median(np.diff(ends)[1:])),
+            "loss": float(np.mean(losses)),
+        }
 
     def keep(self, request):
         """Remember the weights; `restore` brings them back."""
-        self.kept = {name: value.clone() for name, value in self.flow.state_dict().items()}
+        self.kept = {
+            name: value.clone() for name, value in self.flow.state_dict().items()
+        }
         return {}
 
     def restore(self, request):
@@ -173,9 +245,13 @@ class Worker:
         with np.load(request["file"]) as file:
             x = torch.from_numpy(file["x"])
         if not x.is_floating_point():
-            raise ValueError(f"Expected numbers with fractions, images with their noise, received {x.dtype}")
+            raise ValueError(
+                f"Expected numbers with fractions, images with their noise, received {x.dtype}"
+            )
         start = time.perf_counter()
-        values = torch.cat([self.log_density(part) for part in x.split(request.get("rows", len(x)))]).numpy()
+        values = torch.cat(
+            [self.log_density(part) for part in x.split(request.get("rows", len(x)))]
+        ).numpy()
         taken = time.perf_counter() - start
         if "out" in request:
             np.savez(request["out"], log_prob=values)
@@ -191,7 +267,11 @@ class Worker:
         share = float(np.isfinite(values).reshape(len(values), -1).all(axis=1).mean())
         if "out" in request:
             np.savez(request["out"], x=values)
-        return {"seconds": taken, "finite": bool(np.isfinite(values).all()), "finite_share": share}
+        return {
+            "seconds": taken,
+            "finite": bool(np.isfinite(values).all()),
+            "finite_share": share,
+        }
 
 
 def main():
@@ -199,7 +279,11 @@ def main():
     sys.stdout = sys.stderr  # what a library prints is no answer
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(getattr(worker, request["do"])(request)), file=answers, flush=True)
+        print(
+            json.dumps(getattr(worker, request["do"])(request)),
+            file=answers,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

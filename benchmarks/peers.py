@@ -16,7 +16,15 @@ import numpy as np
 from keras import ops
 from scipy import special
 
-from benchmarks.measure import StepClock, about, ratio, seconds, summary, take_turns, write_json
+from benchmarks.measure import (
+    StepClock,
+    about,
+    ratio,
+    seconds,
+    summary,
+    take_turns,
+    write_json,
+)
 from gaussflow import make_coupling_flow
 from gaussflow.densities import Density, check_num_points, in_blocks, toy_data
 from gaussflow.flow import restart
@@ -55,18 +63,28 @@ class TenGaussians(Density):
     def __init__(self, dim=64, parts=10, narrow=0.3, seed=0):
         rng = np.random.default_rng(seed)
         self.dim, self.parts = dim, parts
-        self.scales = np.geomspace(narrow, 1.0, dim)  # standard deviations along the axes
+        self.scales = np.geomspace(
+            narrow, 1.0, dim
+        )  # standard deviations along the axes
         self.means = rng.normal(size=(parts, dim))
-        self.axes = np.stack([np.linalg.qr(rng.normal(size=(dim, dim)))[0] for _ in range(parts)])
+        self.axes = np.stack(
+            [np.linalg.qr(rng.normal(size=(dim, dim)))[0] for _ in range(parts)]
+        )
 
     def log_parts(self, x):
         """Return the log-density of each part times its share, `(n, parts)`."""
         along = np.matmul(x - self.means[:, None], self.axes) / self.scales
-        constant = np.log(self.parts) + np.sum(np.log(self.scales)) + 0.5 * self.dim * np.log(2 * np.pi)
+        constant = (
+            np.log(self.parts)
+            + np.sum(np.log(self.scales))
+            + 0.5 * self.dim * np.log(2 * np.pi)
+        )
         return -0.5 * np.sum(along**2, axis=2).T - constant
 
     def log_prob(self, x):
-        return in_blocks(lambda part: special.logsumexp(self.log_parts(part), axis=1), x, self.dim)
+        return in_blocks(
+            lambda part: special.logsumexp(self.log_parts(part), axis=1), x, self.dim
+        )
 
     def draw(self, n, seed=None):
         """Return draws, and the part that each came from."""
@@ -87,10 +105,16 @@ class TenGaussians(Density):
         `-log P(part | x)`, over 20,000 draws, which is all that is estimated.
         """
         x, part = self.draw(20_000, seed=12_345)
-        logs = np.concatenate([self.log_parts(x[i : i + 1_000]) for i in range(0, len(x), 1_000)])
+        logs = np.concatenate(
+            [self.log_parts(x[i : i + 1_000]) for i in range(0, len(x), 1_000)]
+        )
         unknown = special.logsumexp(logs, axis=1) - logs[np.arange(len(x)), part]
-        one_part = 0.5 * self.dim * np.log(2 * np.pi * np.e) + np.sum(np.log(self.scales))
-        return float(one_part + np.log(self.parts) - unknown.mean()), float(3 * unknown.std() / np.sqrt(len(x)) + 1e-12)
+        one_part = 0.5 * self.dim * np.log(2 * np.pi * np.e) + np.sum(
+            np.log(self.scales)
+        )
+        return float(one_part + np.log(self.parts) - unknown.mean()), float(
+            3 * unknown.std() / np.sqrt(len(x)) + 1e-12
+        )
 
 
 class Data(NamedTuple):
@@ -114,26 +138,43 @@ def load_data(name, folder, settings):
     """Return a table of `folder`, or draws from a known density. **Raises** `ValueError` for a table without a folder."""
     if name in TABLES:
         if folder is None:
-            raise ValueError(f"Expected --data with the folder that holds {TABLES[name]}, received none")
+            raise ValueError(
+                f"Expected --data with the folder that holds {TABLES[name]}, received none"
+            )
         return split_table(np.loadtxt(Path(folder) / TABLES[name]))
     density = TenGaussians() if name == "ten Gaussians" else name
-    train, fresh, density = toy_data(density, settings["train_points"][name], num_fresh=settings["fresh_points"])
-    return Data(train, density.sample(settings["choice_points"], seed=2).astype("float32"), fresh, density)
+    train, fresh, density = toy_data(
+        density, settings["train_points"][name], num_fresh=settings["fresh_points"]
+    )
+    return Data(
+        train,
+        density.sample(settings["choice_points"], seed=2).astype("float32"),
+        fresh,
+        density,
+    )
 
 
 class Peer:
     """A worker process under another Python; `ask` sends it one request and returns its answer."""
 
     def __init__(self, python, library):
-        command = [str(python), str(Path(__file__).with_name("peer_worker.py")), library]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [
+            str(python),
+            str(Path(__file__).with_name("peer_worker.py")),
+            library,
+        ]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def ask(self, do, **request):
         self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"Expected an answer to {do!r} from the peer's process, received none: see what it wrote above")
+            raise RuntimeError(
+                f"Expected an answer to {do!r} from the peer's process, received none: see what it wrote above"
+            )
         return json.loads(answer)
 
     def __enter__(self):
@@ -168,20 +209,31 @@ def make_ours(law, d, settings, seed):
         "mixture": lambda: MixtureCDF(settings["components"]),
     }[law]()
     blocks, hidden = settings["couplings"] // 2, settings["hidden"]
-    flow = make_coupling_flow(d, blocks, hidden=hidden, include_rotation=False, scalar=scalar)
+    flow = make_coupling_flow(
+        d, blocks, hidden=hidden, include_rotation=False, scalar=scalar
+    )
     flow.build((None, d))
     return flow
 
 
 def compile_ours(flow, settings):
-    rate = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["steps"])
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings["learning_rate"], settings["steps"]
+    )
     flow.compile(optimizer=keras.optimizers.Adam(rate, epsilon=settings["epsilon"]))
 
 
 def train_ours(flow, x, order, settings):
     """Take a step for each batch of `order` by `fit`, and return its clock."""
     clock = StepClock()
-    flow.fit(x[order], batch_size=settings["batch_size"], epochs=1, shuffle=False, verbose=0, callbacks=[clock])
+    flow.fit(
+        x[order],
+        batch_size=settings["batch_size"],
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+        callbacks=[clock],
+    )
     return clock
 
 
@@ -194,12 +246,30 @@ def make_order(num, steps, settings, seed):
 
 def start_peer(peer, law, d, settings, seed):
     """Have the peer make a flow. **Raises** `ValueError` unless it trains as many numbers as ours."""
-    names = ("couplings", "hidden", "bins", "bound", "steps", "learning_rate", "epsilon")
-    request = {"law": law, "d": d, "seed": seed, **{name: settings[name] for name in names}}
+    names = (
+        "couplings",
+        "hidden",
+        "bins",
+        "bound",
+        "steps",
+        "learning_rate",
+        "epsilon",
+    )
+    request = {
+        "law": law,
+        "d": d,
+        "seed": seed,
+        **{name: settings[name] for name in names},
+    }
     theirs = peer.ask("make", **request)["parameters"]
-    ours = sum(int(np.prod(w.shape)) for w in make_ours(law, d, settings, seed).trainable_variables)
+    ours = sum(
+        int(np.prod(w.shape))
+        for w in make_ours(law, d, settings, seed).trainable_variables
+    )
     if theirs != ours:
-        raise ValueError(f"Expected a peer with {ours} parameters, as ours, received one with {theirs}")
+        raise ValueError(
+            f"Expected a peer with {ours} parameters, as ours, received one with {theirs}"
+        )
 
 
 def judge(ours, theirs, known=None):
@@ -213,21 +283,35 @@ def judge(ours, theirs, known=None):
         if nll is None:
             continue
         if not np.isfinite(nll).all():
-            raise ValueError(f"Expected finite log-densities of {who}, received {(~np.isfinite(nll)).sum()} others")
-        figures |= {who: round(float(nll.mean()), 5), f"{who}_seeds": summary(nll.mean(axis=1))}
+            raise ValueError(
+                f"Expected finite log-densities of {who}, received {(~np.isfinite(nll)).sum()} others"
+            )
+        figures |= {
+            who: round(float(nll.mean()), 5),
+            f"{who}_seeds": summary(nll.mean(axis=1)),
+        }
         if known is not None:
             figures[f"{who}_gap"] = round(float((nll - known).mean()), 5)
     if theirs is not None:
         by_point, by_seed = (ours - theirs).mean(axis=0), (ours - theirs).mean(axis=1)
         error, allowed = standard_error(by_point), min(NATS, standard_error(by_point))
-        figures |= {"difference": round(float(by_point.mean()), 5), "difference_se": round(error, 5), "allowed": round(allowed, 5)}
-        figures |= {"met": bool(by_point.mean() <= allowed), "seeds_se": round(standard_error(by_seed), 5)}
+        figures |= {
+            "difference": round(float(by_point.mean()), 5),
+            "difference_se": round(error, 5),
+            "allowed": round(allowed, 5),
+        }
+        figures |= {
+            "met": bool(by_point.mean() <= allowed),
+            "seeds_se": round(standard_error(by_seed), 5),
+        }
     return figures
 
 
 def standard_error(values):
     """Return the standard error of a mean; 0 for one value, which has none."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return (
+        float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    )
 
 
 def fit(train, nll_of_choice, keep, order, settings):
@@ -279,7 +363,11 @@ def fit_peer(law, data, settings, peer):
             start_peer(peer, law, data.train.shape[1], settings, seed)
             order = make_order(len(data.train), settings["steps"], settings, seed)
             fit(
-                lambda rows: peer.ask("train", file=files.save("train", x=data.train, order=rows), batch_size=batch_size),
+                lambda rows: peer.ask(
+                    "train",
+                    file=files.save("train", x=data.train, order=rows),
+                    batch_size=batch_size,
+                ),
                 lambda: nll("choice").mean(),
                 lambda: peer.ask("keep"),
                 order,
@@ -293,7 +381,10 @@ def fit_peer(law, data, settings, peer):
 def measure_pilot(law, data, settings, peers):
     """Return each library's held-out NLL, one seed, in nats."""
     settings = settings | {"seeds": settings["seeds"][:1]}
-    return {library: round(float(fit_peer(law, data, settings, peer).mean()), 5) for library, peer in peers.items()}
+    return {
+        library: round(float(fit_peer(law, data, settings, peer).mean()), 5)
+        for library, peer in peers.items()
+    }
 
 
 def measure_nll(law, data, settings, peer=None):
@@ -316,21 +407,32 @@ def faster_threads(peer, call, most):
 
 def measure_times(law, data, settings, peer=None):
     """Return ms of a training step and of `log_prob` and `sample` of many rows: ours, the peer's and the ratio."""
-    flow, rng, num = make_ours(law, data.train.shape[1], settings, 0), np.random.default_rng(0), settings["fresh_points"]
+    flow, rng, num = (
+        make_ours(law, data.train.shape[1], settings, 0),
+        np.random.default_rng(0),
+        settings["fresh_points"],
+    )
     compile_ours(flow, settings)
     order = make_order(len(data.train), settings["speed_steps"], settings, 0)
     points = data.train[rng.integers(len(data.train), size=num)]
     ours = {
         "step": lambda: train_ours(flow, data.train, order, settings).step_seconds,
-        "log_prob": lambda: seconds(lambda: ops.convert_to_numpy(flow.log_prob(points))),
-        "sample": lambda: seconds(lambda: ops.convert_to_numpy(flow.sample(num, seed=0))),
+        "log_prob": lambda: seconds(
+            lambda: ops.convert_to_numpy(flow.log_prob(points))
+        ),
+        "sample": lambda: seconds(
+            lambda: ops.convert_to_numpy(flow.sample(num, seed=0))
+        ),
     }
     with Exchange() as files:
         theirs = {}
         if peer is not None:
             start_peer(peer, law, data.train.shape[1], settings, 0)
             most = peer.ask("about")["threads"]
-            train = {"file": files.save("train", x=data.train, order=order), "batch_size": settings["batch_size"]}
+            train = {
+                "file": files.save("train", x=data.train, order=order),
+                "batch_size": settings["batch_size"],
+            }
             drawn = {"file": files.save("points", x=points)}
             theirs = {
                 "step": lambda: peer.ask("train", **train)["step_seconds"],
@@ -342,10 +444,15 @@ def measure_times(law, data, settings, peer=None):
             call()  # trace and compile; the first epoch also moves the weights from where they start
             contenders = {"ours": call}
             if peer is not None:
-                figures[f"{what}_peer_threads"] = faster_threads(peer, theirs[what], most)
+                figures[f"{what}_peer_threads"] = faster_threads(
+                    peer, theirs[what], most
+                )
                 contenders["peer"] = theirs[what]
             times = take_turns(contenders, settings["repeats"], settings["max_seconds"])
-            figures |= {f"{what}_{who}_ms": summary(np.multiply(1e3, values)) for who, values in times.items()}
+            figures |= {
+                f"{what}_{who}_ms": summary(np.multiply(1e3, values))
+                for who, values in times.items()
+            }
             if peer is not None:
                 figures[f"{what}_ratio"] = ratio(times["ours"], times["peer"])
                 peer.ask("threads", num=most)
@@ -374,25 +481,46 @@ def measure_part(part, args, path):
 
     Figures of the same part that were measured under other settings are removed.
     """
-    for option, named, known in (("--datasets", args.datasets, DATASETS), ("--laws", args.laws, LAWS)):
+    for option, named, known in (
+        ("--datasets", args.datasets, DATASETS),
+        ("--laws", args.laws, LAWS),
+    ):
         unknown = sorted(set(named or ()) - set(known))
         if unknown:
-            raise ValueError(f"Expected {option} among {', '.join(known)}, received {', '.join(unknown)}")
+            raise ValueError(
+                f"Expected {option} among {', '.join(known)}, received {', '.join(unknown)}"
+            )
     figures, settings, machines = read_results(path)
     chosen = SETTINGS | {"peer": PEER}
     if part == "speed":
-        chosen |= {"speed_steps": args.steps, "repeats": args.repeats, "max_seconds": args.max_seconds}
+        chosen |= {
+            "speed_steps": args.steps,
+            "repeats": args.repeats,
+            "max_seconds": args.max_seconds,
+        }
     if settings.get(part) != chosen:
-        figures = {key: value for key, value in figures.items() if not key.startswith(part)}
+        figures = {
+            key: value for key, value in figures.items() if not key.startswith(part)
+        }
     libraries = ("zuko", "nflows") if part == "pilot" else sorted(set(PEER.values()))
     with ExitStack() as stack:
-        peers = {library: stack.enter_context(Peer(args.peer_python, library)) for library in libraries}
+        peers = {
+            library: stack.enter_context(Peer(args.peer_python, library))
+            for library in libraries
+        }
         settings[part] = chosen
-        machines[part] = about() | {"peers": [peer.ask("about") for peer in peers.values()]}
+        machines[part] = about() | {
+            "peers": [peer.ask("about") for peer in peers.values()]
+        }
         for name, law in plan(part, args.datasets or DATASETS, args.laws or LAWS):
             peer = peers if part == "pilot" else peers.get(PEER.get(law))
-            found = MEASURES[part](law, load_data(name, args.data, SETTINGS), chosen, peer)
-            figures |= {f"{part}_{name.replace(' ', '_')}_{law}_{key}": value for key, value in found.items()}
+            found = MEASURES[part](
+                law, load_data(name, args.data, SETTINGS), chosen, peer
+            )
+            figures |= {
+                f"{part}_{name.replace(' ', '_')}_{law}_{key}": value
+                for key, value in found.items()
+            }
             write_json(path, figures, settings, machines)
             print(f"  {part}: {name}, {law}: {found}", flush=True)
     return figures, settings, machines

@@ -18,14 +18,30 @@ from benchmarks.measure import RESULTS, about, write_json
 ROOT = Path(__file__).parents[1]
 PARTS = ("speed", "transform", "jit", "memory")
 NAMED_ONLY = ("peers", "images")
-OTHER_OPTIONS = ("out", "parts", "data", "peer_python", "only", "datasets", "laws", "families")  # paths and choices, no settings
+OTHER_OPTIONS = (
+    "out",
+    "parts",
+    "data",
+    "peer_python",
+    "only",
+    "datasets",
+    "laws",
+    "families",
+)  # paths and choices, no settings
 
 
 def in_fresh_process(module, *arguments, backend=None):
     """Run a module of ours in a new process and return the JSON object it prints last."""
     environment = dict(os.environ, **({"KERAS_BACKEND": backend} if backend else {}))
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -34,7 +50,9 @@ def run_speed(args, settings):
 
     machine, figures = about(), {}
     for d in args.dims:
-        points = settings[f"points_d{d}"] = max(settings["points"] * 2 // d, 1_000)  # as many numbers as in d = 2
+        points = settings[f"points_d{d}"] = max(
+            settings["points"] * 2 // d, 1_000
+        )  # as many numbers as in d = 2
         figures |= measure_speed(d, settings | {"points": points})
     return figures, machine
 
@@ -50,8 +68,17 @@ def run_transform(args, settings):
 
 def run_jit(args, settings):
     figures, machines = {}, []
-    settings.update(steps=min(args.steps, 10), repeats=min(args.repeats, 5))  # without XLA a JAX step takes seconds
-    options = ("--dims", *args.dims, "--steps", settings["steps"], "--repeats", settings["repeats"])
+    settings.update(
+        steps=min(args.steps, 10), repeats=min(args.repeats, 5)
+    )  # without XLA a JAX step takes seconds
+    options = (
+        "--dims",
+        *args.dims,
+        "--steps",
+        settings["steps"],
+        "--repeats",
+        settings["repeats"],
+    )
     for backend in args.backends:
         result = in_fresh_process("benchmarks.jit", *options, backend=backend)
         figures |= result["figures"]
@@ -62,7 +89,9 @@ def run_jit(args, settings):
 def run_memory(args, settings):
     machine, figures = about(), {}
     for what in ("log_prob", "invert", "sample"):
-        result = in_fresh_process("benchmarks.memory", what, "--points", args.memory_points)
+        result = in_fresh_process(
+            "benchmarks.memory", what, "--points", args.memory_points
+        )
         figures |= {f"memory_{what}_{key}": value for key, value in result.items()}
     return figures, machine
 
@@ -88,40 +117,113 @@ def run_images(args, settings):
 
 
 def parse(argv=None):
-    installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS + NAMED_ONLY)}; {', '.join(PARTS)} when none is named")
-    parser.add_argument("--dims", type=int, nargs="+", default=[2, 64], help="dimensions (even)")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds, contenders in turn")
-    parser.add_argument("--steps", type=int, default=50, help="training steps per reading, batches of 512")
-    parser.add_argument("--warm-epochs", type=int, default=20, help="epochs trained before the readings")
-    parser.add_argument("--points", type=int, default=50_000, help="points of log_prob and sample in d = 2; for other d as many numbers")
-    parser.add_argument("--memory-points", type=int, default=10_000_000, help="points of the memory part")
-    parser.add_argument("--max-seconds", type=float, default=180, help="end a comparison after this, from round 3 on")
-    parser.add_argument("--backends", nargs="+", default=installed, help="backends of the jit part")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+    installed = [
+        name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)
+    ]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__
+    )
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        help=f"any of {', '.join(PARTS + NAMED_ONLY)}; {', '.join(PARTS)} when none is named",
+    )
+    parser.add_argument(
+        "--dims", type=int, nargs="+", default=[2, 64], help="dimensions (even)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="rounds, contenders in turn"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=50,
+        help="training steps per reading, batches of 512",
+    )
+    parser.add_argument(
+        "--warm-epochs", type=int, default=20, help="epochs trained before the readings"
+    )
+    parser.add_argument(
+        "--points",
+        type=int,
+        default=50_000,
+        help="points of log_prob and sample in d = 2; for other d as many numbers",
+    )
+    parser.add_argument(
+        "--memory-points",
+        type=int,
+        default=10_000_000,
+        help="points of the memory part",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=180,
+        help="end a comparison after this, from round 3 on",
+    )
+    parser.add_argument(
+        "--backends", nargs="+", default=installed, help="backends of the jit part"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder of the JSON files"
+    )
     peers = parser.add_argument_group("peers and images")
-    peers.add_argument("--data", type=Path, help="folder with power-plant.txt and kin8nm.txt, or with mnist10k.npz")
-    peers.add_argument("--peer-python", default=sys.executable, help="Python of the environment that has zuko, nflows and normflows")
-    peers.add_argument("--only", nargs="+", help="parts: of peers pilot, nll, speed; of images families, glow, speed; the others stay")
-    peers.add_argument("--families", nargs="+", help="families of images, such as 'glow mixture'; the others stay as stored")
-    peers.add_argument("--datasets", nargs="+", help="data of peers, such as 'two moons'; the others stay as stored")
-    peers.add_argument("--laws", nargs="+", help="laws of peers, such as spline; the others stay as stored")
+    peers.add_argument(
+        "--data",
+        type=Path,
+        help="folder with power-plant.txt and kin8nm.txt, or with mnist10k.npz",
+    )
+    peers.add_argument(
+        "--peer-python",
+        default=sys.executable,
+        help="Python of the environment that has zuko, nflows and normflows",
+    )
+    peers.add_argument(
+        "--only",
+        nargs="+",
+        help="parts: of peers pilot, nll, speed; of images families, glow, speed; the others stay",
+    )
+    peers.add_argument(
+        "--families",
+        nargs="+",
+        help="families of images, such as 'glow mixture'; the others stay as stored",
+    )
+    peers.add_argument(
+        "--datasets",
+        nargs="+",
+        help="data of peers, such as 'two moons'; the others stay as stored",
+    )
+    peers.add_argument(
+        "--laws",
+        nargs="+",
+        help="laws of peers, such as spline; the others stay as stored",
+    )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.parts) - set(PARTS + NAMED_ONLY))
     if unknown:
-        parser.error(f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, received {', '.join(unknown)}")
-    known = {"peers": {"pilot", "nll", "speed"}, "images": {"families", "glow", "speed"}}
+        parser.error(
+            f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, received {', '.join(unknown)}"
+        )
+    known = {
+        "peers": {"pilot", "nll", "speed"},
+        "images": {"families", "glow", "speed"},
+    }
     for part in set(args.parts) & set(known):
         if set(args.only or ()) - known[part]:
-            parser.error(f"expected --only among {', '.join(sorted(known[part]))} for {part}, received {' '.join(args.only)}")
+            parser.error(
+                f"expected --only among {', '.join(sorted(known[part]))} for {part}, received {' '.join(args.only)}"
+            )
     return args
 
 
 def main(argv=None):
     args = parse(argv)
     for part in args.parts or PARTS:
-        settings = {name: value for name, value in vars(args).items() if name not in OTHER_OPTIONS}
+        settings = {
+            name: value
+            for name, value in vars(args).items()
+            if name not in OTHER_OPTIONS
+        }
         figures, machine = globals()[f"run_{part}"](args, settings)
         path = write_json(args.out / f"{part}.json", figures, settings, machine)
         print(f"{path.name}: {len(figures)} figures")

@@ -22,7 +22,10 @@ def faster_compiled(function, argument):
     times = {}
     for xla in (False, True):
         compiled = compile_function(function, xla)
-        readings = [seconds(lambda f=compiled: ops.convert_to_numpy(f(argument))) for _ in range(4)]
+        readings = [
+            seconds(lambda f=compiled: ops.convert_to_numpy(f(argument)))
+            for _ in range(4)
+        ]
         times[xla] = min(readings[1:])
     xla = times[True] < times[False]
     return compile_function(function, xla), xla
@@ -33,33 +36,50 @@ def compare_training(ours, naive, data, settings):
     batch = data[:512]
     first = {"ours": seconds(lambda: train_epoch(ours, (batch,)))}
     first["naive"] = seconds(lambda: train_epoch(naive, (batch, batch)))
-    trainers = {"ours": lambda: train_epoch(ours, (data,)), "naive": lambda: train_epoch(naive, (data, data))}
+    trainers = {
+        "ours": lambda: train_epoch(ours, (data,)),
+        "naive": lambda: train_epoch(naive, (data, data)),
+    }
     warm = take_turns(trainers, settings["warm_epochs"], settings["max_seconds"])
     epochs = take_turns(trainers, settings["repeats"], settings["max_seconds"])
-    times = {name: [1e3 * clock.step_seconds for clock in clocks] for name, clocks in epochs.items()}
+    times = {
+        name: [1e3 * clock.step_seconds for clock in clocks]
+        for name, clocks in epochs.items()
+    }
     figures = {f"{name}_ms": summary(values) for name, values in times.items()}
     figures["ratio"] = ratio(times["ours"], times["naive"])
-    figures |= {f"{name}_first_call_s": round(value, 3) for name, value in first.items()}
-    figures |= {f"{name}_last_loss": round(clocks[-1].loss, 4) for name, clocks in epochs.items()}
+    figures |= {
+        f"{name}_first_call_s": round(value, 3) for name, value in first.items()
+    }
+    figures |= {
+        f"{name}_last_loss": round(clocks[-1].loss, 4)
+        for name, clocks in epochs.items()
+    }
     figures["steps_before"] = 1 + len(warm["ours"]) * settings["steps"]
     return figures
 
 
 def compare_calls(our_call, naive_function, argument, settings):
     """Return the figures of one call on all points, in s: ours, the naive function eager, and compiled."""
-    compiled, xla = faster_compiled(naive_function, argument[: max(len(argument) // 10, 1)])
+    compiled, xla = faster_compiled(
+        naive_function, argument[: max(len(argument) // 10, 1)]
+    )
     contenders = {
         "ours": our_call,
         "naive_eager": lambda: ops.convert_to_numpy(naive_function(argument)),
         "naive_compiled": lambda: ops.convert_to_numpy(compiled(argument)),
     }
     first = {name: seconds(call) for name, call in contenders.items()}
-    clocked = {name: lambda call=call: seconds(call) for name, call in contenders.items()}
+    clocked = {
+        name: lambda call=call: seconds(call) for name, call in contenders.items()
+    }
     times = take_turns(clocked, settings["repeats"], settings["max_seconds"])
     figures = {f"{name}_s": summary(values) for name, values in times.items()}
     figures["ratio_eager"] = ratio(times["ours"], times["naive_eager"])
     figures["ratio_compiled"] = ratio(times["ours"], times["naive_compiled"])
-    figures |= {f"{name}_first_call_s": round(value, 3) for name, value in first.items()}
+    figures |= {
+        f"{name}_first_call_s": round(value, 3) for name, value in first.items()
+    }
     return figures | {"naive_compiled_with_xla": xla}
 
 
@@ -77,6 +97,14 @@ def measure_speed(d, settings, num_blocks=4):
     def our_sample():
         return ops.convert_to_numpy(ours.sample(len(points), seed=1))
 
-    results["log_prob"] = compare_calls(our_log_prob, naive.log_prob, ops.convert_to_tensor(points), settings)
-    results["sample"] = compare_calls(our_sample, naive.invert, noise, settings)  # the noise is a gift to naive
-    return {f"{what}_d{d}_{key}": value for what, figures in results.items() for key, value in figures.items()}
+    results["log_prob"] = compare_calls(
+        our_log_prob, naive.log_prob, ops.convert_to_tensor(points), settings
+    )
+    results["sample"] = compare_calls(
+        our_sample, naive.invert, noise, settings
+    )  # the noise is a gift to naive
+    return {
+        f"{what}_d{d}_{key}": value
+        for what, figures in results.items()
+        for key, value in figures.items()
+    }

@@ -9,7 +9,13 @@ __version__ = "0.1.0"
 import importlib
 
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner
-from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
+from gaussflow.base import (
+    BaseDistribution,
+    DiagonalNormal,
+    StandardLogistic,
+    StandardNormal,
+    StudentT,
+)
 from gaussflow.bijector import Bijector, Chain, Inverse
 from gaussflow.bounded import Log, Logit
 from gaussflow.conditioner import (
@@ -47,20 +53,54 @@ from gaussflow.evaluation import (
     shape_negentropy,
     total_correlation_by_layers,
 )
-from gaussflow.families import make_coupling_flow, make_gaussianization_flow, make_glow, make_iaf, make_maf, make_nice, make_real_nvp
+from gaussflow.families import (
+    make_coupling_flow,
+    make_gaussianization_flow,
+    make_glow,
+    make_iaf,
+    make_maf,
+    make_nice,
+    make_real_nvp,
+)
 from gaussflow.flow import GaussianizationFlow, NormalizingFlow, base_nll_loss, restart
-from gaussflow.linear import FixedOrtho, Householder, InvertibleConv1x1, LinearLU, Permute, apply_reflectors, householder_decompose
+from gaussflow.linear import (
+    FixedOrtho,
+    Householder,
+    InvertibleConv1x1,
+    LinearLU,
+    Permute,
+    apply_reflectors,
+    householder_decompose,
+)
 from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
 from gaussflow.mixture import MixtureCDF, MixtureOfGaussians
 from gaussflow.multiscale import Flatten, MultiScale, Squeeze
 from gaussflow.report import FlowReport, flow_report
-from gaussflow.scalar import Additive, Affine, LogScaleClamp, ScalarBijection, Scale, sigmoid_log_scale_clamp, tanh_log_scale_clamp
-from gaussflow.special import norm_cdf, norm_icdf, norm_icdf_from_log, norm_log_cdf, norm_log_pdf
+from gaussflow.scalar import (
+    Additive,
+    Affine,
+    LogScaleClamp,
+    ScalarBijection,
+    Scale,
+    sigmoid_log_scale_clamp,
+    tanh_log_scale_clamp,
+)
+from gaussflow.special import (
+    norm_cdf,
+    norm_icdf,
+    norm_icdf_from_log,
+    norm_log_cdf,
+    norm_log_pdf,
+)
 from gaussflow.spline import RationalQuadraticSpline
 from gaussflow.standardize import ActNorm, Standardize
 from gaussflow.table import inspect_table
 from gaussflow.testing import check_bijector, check_scalar
-from gaussflow.warmstart import BlockReport, initialize_flow_from_ig, iterative_gaussianization
+from gaussflow.warmstart import (
+    BlockReport,
+    initialize_flow_from_ig,
+    iterative_gaussianization,
+)
 
 LAZY_MODULES = ("densities", "diagram", "images", "plot")
 

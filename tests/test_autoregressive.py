@@ -33,16 +33,25 @@ def numpy(*tensors):
 
 
 def layer_of(scalar, d, hidden=(8, 8), spread=0.3, **kwargs):
-    layer = gf.Autoregressive(gf.MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, **kwargs), scalar)
+    layer = gf.Autoregressive(
+        gf.MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, **kwargs),
+        scalar,
+    )
     layer.build((None, d))
     return scatter(layer, spread=spread)
 
 
 @given(
-    st.integers(1, 9), st.lists(st.integers(1, 20), max_size=3), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([(1, 1), (2, 3)])
+    st.integers(1, 9),
+    st.lists(st.integers(1, 20), max_size=3),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.sampled_from([(1, 1), (2, 3)]),
 )
 @settings(max_examples=60)
-def test_parameters_depend_on_earlier_dimensions_only(d, hidden, seed, with_context, sizes):
+def test_parameters_depend_on_earlier_dimensions_only(
+    d, hidden, seed, with_context, sizes
+):
     "To the bit, in any order, kind by kind; wide layers see all that is allowed, context included."
     generator = np.random.default_rng(seed)
     order = generator.permutation(d)
@@ -51,13 +60,22 @@ def test_parameters_depend_on_earlier_dimensions_only(d, hidden, seed, with_cont
     x, context = (generator.normal(size=(1, n)).astype("float32") for n in (d, 2))
     rows = np.repeat(x, d + 1, axis=0)
     rows[np.arange(d), np.arange(d)] += 1.0  # row j: input j is changed
-    ask = (lambda x, c: network([x, np.repeat(c, len(x), axis=0)])) if with_context else (lambda x, c: network(x))
+    ask = (
+        (lambda x, c: network([x, np.repeat(c, len(x), axis=0)]))
+        if with_context
+        else (lambda x, c: network(x))
+    )
     ask(rows, context)
     scatter(network, seed)
     output = numpy(ask(rows, context))
     widths = [d * size for size in sizes]
-    parts = [part.reshape(d + 1, d, -1) for part in np.split(output, np.cumsum(widths)[:-1], axis=1)]
-    changed = np.any([np.any(part[:-1] != part[-1:], axis=-1) for part in parts], axis=0)  # (input, output)
+    parts = [
+        part.reshape(d + 1, d, -1)
+        for part in np.split(output, np.cumsum(widths)[:-1], axis=1)
+    ]
+    changed = np.any(
+        [np.any(part[:-1] != part[-1:], axis=-1) for part in parts], axis=0
+    )  # (input, output)
     earlier = position[:, None] < position
     assert not np.any(changed & ~earlier)
     if min(hidden, default=d) >= d:
@@ -67,7 +85,11 @@ def test_parameters_depend_on_earlier_dimensions_only(d, hidden, seed, with_cont
         assert np.all(other != output)
 
 
-@given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from(["affine", "additive"]))
+@given(
+    st.integers(1, 6),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["affine", "additive"]),
+)
 @settings(max_examples=25)
 def test_the_way_back_in_any_order(d, seed, name):
     order = np.random.default_rng(seed).permutation(d)
@@ -79,7 +101,9 @@ def test_the_way_back_in_any_order(d, seed, name):
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-4)
     first = x.copy()
     first[:, order[1:]] += 1.0
-    np.testing.assert_array_equal(numpy(layer.forward_and_log_det(first)[0])[:, order[0]], z[:, order[0]])
+    np.testing.assert_array_equal(
+        numpy(layer.forward_and_log_det(first)[0])[:, order[0]], z[:, order[0]]
+    )
 
 
 @pytest.mark.parametrize("name", SCALARS)
@@ -89,7 +113,9 @@ def test_round_trip_compiled(d, name):
     layer = layer_of(SCALARS[name], d, (32,), spread=0.1)
     x = np.random.default_rng(2).normal(size=(50, d)).astype("float32")
     z, log_det = numpy(*layer.forward_and_log_det(x))
-    back, inverse_log_det = numpy(*compile_method(layer, lambda z: layer.inverse_and_log_det(z), False)(z))
+    back, inverse_log_det = numpy(
+        *compile_method(layer, lambda z: layer.inverse_and_log_det(z), False)(z)
+    )
     np.testing.assert_allclose(back, x, atol=2e-5)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-4)
 
@@ -121,7 +147,9 @@ def weight_gradients(layer, z, jit_compile):
             with keras.StatelessScope(state_mapping=list(zip(weights, values))):
                 return score(z)
 
-        to_z, to_weights = jax.jit(jax.grad(stateless, argnums=(0, 1)))(z, [w.value for w in weights])
+        to_z, to_weights = jax.jit(jax.grad(stateless, argnums=(0, 1)))(
+            z, [w.value for w in weights]
+        )
         return [numpy(s) for s in (to_z, *to_weights)]
     z = ops.convert_to_tensor(z).requires_grad_(True)
     score(z).backward()
@@ -135,9 +163,15 @@ def test_gradients_through_the_inverse(name, jit_compile):
     "In the latents and in every weight, against central differences; in float64 where the backend has it."
     if not jit_compile and keras.backend.backend() == "jax":
         pytest.skip("compiled in either case")
-    layer = float64_twin(layer_of(SCALARS[name], 3, (5,), spread=0.5, activation="tanh", order=[1, 2, 0]))
+    layer = float64_twin(
+        layer_of(SCALARS[name], 3, (5,), spread=0.5, activation="tanh", order=[1, 2, 0])
+    )
     double = widest_float() == "float64"
-    z = np.random.default_rng(3).normal(size=(4, 3)).astype("float64" if double else "float32")
+    z = (
+        np.random.default_rng(3)
+        .normal(size=(4, 3))
+        .astype("float64" if double else "float32")
+    )
     h, tolerance = (1e-6, 1e-6) if double else (1e-2, 2e-2)
 
     def score(z):
@@ -147,8 +181,13 @@ def test_gradients_through_the_inverse(name, jit_compile):
     to_z, *to_weights = weight_gradients(layer, z, jit_compile)
     generator = np.random.default_rng(4)
     direction = generator.normal(size=z.shape)
-    expected = (score((z + h * direction).astype(z.dtype)) - score((z - h * direction).astype(z.dtype))) / (2 * h)
-    np.testing.assert_allclose(np.sum(to_z * direction), expected, rtol=tolerance, atol=tolerance)
+    expected = (
+        score((z + h * direction).astype(z.dtype))
+        - score((z - h * direction).astype(z.dtype))
+    ) / (2 * h)
+    np.testing.assert_allclose(
+        np.sum(to_z * direction), expected, rtol=tolerance, atol=tolerance
+    )
     for weight, slope in zip(layer.trainable_variables, to_weights, strict=True):
         value, direction = numpy(weight), generator.normal(size=weight.shape)
         ends = []
@@ -157,7 +196,13 @@ def test_gradients_through_the_inverse(name, jit_compile):
             ends.append(score(z))
         weight.assign(value)
         expected = (ends[0] - ends[1]) / (2 * h)
-        np.testing.assert_allclose(np.sum(slope * direction), expected, rtol=tolerance, atol=tolerance, err_msg=weight.path)
+        np.testing.assert_allclose(
+            np.sum(slope * direction),
+            expected,
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=weight.path,
+        )
 
 
 @contract
@@ -171,7 +216,9 @@ def test_a_flow_s_whole_life_with_context(make, tmp_path):
     loss = flow.fit(data, epochs=4, batch_size=100, verbose=0).history["loss"]
     assert loss[-1] < loss[0] - 0.2
     before = numpy(flow.log_prob(X, context=CONTEXT))
-    np.testing.assert_allclose(-before.mean(), flow.evaluate(data, verbose=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        -before.mean(), flow.evaluate(data, verbose=0), rtol=1e-5
+    )
     z = flow(data)
     np.testing.assert_allclose(numpy(flow.invert(z, context=CONTEXT)), X, atol=1e-3)
     samples = numpy(flow.sample(7, seed=1, context=CONTEXT[:1]))
@@ -182,15 +229,22 @@ def test_a_flow_s_whole_life_with_context(make, tmp_path):
     flow.save(path)
     again = keras.saving.load_model(path)
     np.testing.assert_array_equal(numpy(again.log_prob(X, context=CONTEXT)), before)
-    np.testing.assert_array_equal(numpy(again.sample(7, seed=1, context=CONTEXT[:1])), samples)
-    assert again.fit(data, epochs=1, batch_size=100, verbose=0).history["loss"][0] < loss[-1] + 0.1
+    np.testing.assert_array_equal(
+        numpy(again.sample(7, seed=1, context=CONTEXT[:1])), samples
+    )
+    assert (
+        again.fit(data, epochs=1, batch_size=100, verbose=0).history["loss"][0]
+        < loss[-1] + 0.1
+    )
 
 
 @pytest.mark.parametrize("make", [gf.make_maf, gf.make_iaf])
 @pytest.mark.parametrize("scalar", [gf.Affine(), gf.MixtureCDF(3)])
 def test_training_without_context_in_both_directions(make, scalar):
     keras.utils.set_random_seed(0)
-    flow = make((3,), num_blocks=2, hidden=(16,), scalar=scalar, base=gf.DiagonalNormal())
+    flow = make(
+        (3,), num_blocks=2, hidden=(16,), scalar=scalar, base=gf.DiagonalNormal()
+    )
     flow.compile(keras.optimizers.Adam(0.02), jit_compile=False)
     loss = flow.fit(X, epochs=4, batch_size=100, verbose=0).history["loss"]
     assert loss[-1] < loss[0] - 0.1
@@ -208,7 +262,9 @@ def test_one_dimension():
     slope = gradient(lambda x: layer.forward_and_log_det(x)[0], x)
     np.testing.assert_allclose(log_det, np.log(slope[:, 0]), atol=1e-4)
     flow = gf.make_maf(1, num_blocks=2, hidden=(4,))
-    assert numpy(flow.log_prob(x)).shape == (400,) and numpy(flow.sample(3, seed=0)).shape == (3, 1)
+    assert numpy(flow.log_prob(x)).shape == (400,) and numpy(
+        flow.sample(3, seed=0)
+    ).shape == (3, 1)
 
 
 def test_the_start_is_the_base():
@@ -232,7 +288,9 @@ def test_the_start_survives_a_data_set():
             return (X[100 * i : 100 * (i + 1)],)
 
     loss = flow.fit(Batches(), epochs=1, verbose=0).history["loss"][0]
-    assert loss == pytest.approx(0.5 * np.mean(np.sum(X**2, axis=1)) + 1.5 * np.log(2 * np.pi), abs=1e-2)
+    assert loss == pytest.approx(
+        0.5 * np.mean(np.sum(X**2, axis=1)) + 1.5 * np.log(2 * np.pi), abs=1e-2
+    )
     for name, start in gf.MixtureCDF(4).identity_params().items():
         base = numpy(getattr(flow.bijectors[0], f"base_{name}"))
         np.testing.assert_allclose(base, np.broadcast_to(start, (3, 4)), rtol=1e-6)
@@ -250,17 +308,32 @@ class Backward(Plain):
     def call(self, inputs, training=None):
         h = inputs[:, 1:]
         constant = ops.zeros_like(h)
-        return ops.concatenate([self.head(self.hidden(h)), constant + 0.5, self.head(self.hidden(-h)), constant], axis=-1)
+        return ops.concatenate(
+            [
+                self.head(self.hidden(h)),
+                constant + 0.5,
+                self.head(self.hidden(-h)),
+                constant,
+            ],
+            axis=-1,
+        )
 
 
 def test_a_network_that_looks_ahead_is_refused_when_built():
     x = X[:, :2]
-    with pytest.raises(ValueError, match="the parameters of dimension 0 may depend on the dimensions before it"):
+    with pytest.raises(
+        ValueError,
+        match="the parameters of dimension 0 may depend on the dimensions before it",
+    ):
         gf.Autoregressive(Ahead(4), gf.Affine()).forward_and_log_det(x)
-    zeros = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, kernel_initializer="zeros")])
+    zeros = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(4, kernel_initializer="zeros")]
+    )
     with pytest.raises(ValueError, match="Expected an autoregressive conditioner"):
         gf.NormalizingFlow([gf.Autoregressive(zeros, gf.Affine())], 2).log_prob(x)
-    np.testing.assert_array_equal(numpy(zeros(x)), np.zeros((400, 4)), err_msg="weights are put back")
+    np.testing.assert_array_equal(
+        numpy(zeros(x)), np.zeros((400, 4)), err_msg="weights are put back"
+    )
     layer = gf.Autoregressive(Backward(1), gf.Affine())
     z, _ = layer.forward_and_log_det(x)
     np.testing.assert_allclose(numpy(layer.inverse_and_log_det(z)[0]), x, atol=1e-4)
@@ -277,7 +350,9 @@ def test_a_network_of_the_user_s_takes_context():
 
     layer = gf.Autoregressive(Zero(6), gf.Affine())
     z, _ = layer.forward_and_log_det(X, context=CONTEXT)
-    np.testing.assert_allclose(numpy(layer.inverse_and_log_det(z, context=CONTEXT)[0]), X, atol=1e-4)
+    np.testing.assert_allclose(
+        numpy(layer.inverse_and_log_det(z, context=CONTEXT)[0]), X, atol=1e-4
+    )
     with pytest.raises(ValueError, match="Expected an autoregressive conditioner"):
         gf.Autoregressive(Plain(6), gf.Affine()).forward_and_log_det(X, context=CONTEXT)
 
@@ -294,7 +369,10 @@ def test_errors_come_early():
         with pytest.raises(ValueError, match="Expected inputs of shape"):
             direction(np.zeros((5, 2), "float32"))
     for bad in ((28, 28, 1), 0, 2.5, None, True, "2", ()):
-        with pytest.raises(ValueError, match="Expected event_shape (as an integer or one axis|>= 1|as a size|with at least one axis)"):
+        with pytest.raises(
+            ValueError,
+            match="Expected event_shape (as an integer or one axis|>= 1|as a size|with at least one axis)",
+        ):
             gf.make_maf(bad)
     with pytest.raises(ValueError, match="Expected num_blocks >= 1"):
         gf.make_iaf(2, num_blocks=0)
@@ -303,7 +381,9 @@ def test_errors_come_early():
 
 
 def test_configurations_make_equal_networks():
-    network = gf.MaskedMLPConditioner([2, 1], 4, (7, 5), "gelu", order="reversed", dtype="float64")
+    network = gf.MaskedMLPConditioner(
+        [2, 1], 4, (7, 5), "gelu", order="reversed", dtype="float64"
+    )
     again = gf.MaskedMLPConditioner.from_config(network.get_config())
     assert again.get_config() == network.get_config() and again.order == (3, 2, 1, 0)
     network.build((None, 4)), again.build((None, 4))

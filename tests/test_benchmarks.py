@@ -26,18 +26,26 @@ def stirred(d, num_blocks=4, seed=0):
     """Return a naive flow with weights away from the identity."""
     flow, rng = naive.make_naive_flow(d, num_blocks), np.random.default_rng(seed)
     for weight in flow.trainable_variables:
-        weight.assign(weight + rng.normal(scale=0.1, size=weight.shape).astype("float32"))
+        weight.assign(
+            weight + rng.normal(scale=0.1, size=weight.shape).astype("float32")
+        )
     return flow
 
 
 def scipy_mixture(x, logits, means, log_scales):
     """Return z and the log-slope in float64, the upper tail from the survival function."""
-    x, logits, means, log_scales = (np.asarray(a, "float64") for a in (x, logits, means, log_scales))
+    x, logits, means, log_scales = (
+        np.asarray(a, "float64") for a in (x, logits, means, log_scales)
+    )
     weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     mixture = stats.norm(means, np.exp(log_scales))
-    cdf, sf = ((weights * f(x[..., None])).sum(axis=-1) for f in (mixture.cdf, mixture.sf))
+    cdf, sf = (
+        (weights * f(x[..., None])).sum(axis=-1) for f in (mixture.cdf, mixture.sf)
+    )
     z = np.where(cdf < 0.5, stats.norm.ppf(cdf), stats.norm.isf(sf))
-    return z, np.log((weights * mixture.pdf(x[..., None])).sum(axis=-1)) - stats.norm.logpdf(z)
+    return z, np.log(
+        (weights * mixture.pdf(x[..., None])).sum(axis=-1)
+    ) - stats.norm.logpdf(z)
 
 
 def test_naive_flow_has_the_source_s_size():
@@ -55,31 +63,49 @@ def test_naive_transform_agrees_with_scipy_where_it_is_not_clipped():
     x = rng.normal(scale=2, size=(2_000, 3)).astype("float32")
     logits, means, log_scales = rng.normal(size=(3, 2_000, 3, 8)).astype("float32")
     log_scales *= 0.3
-    z, log_slope = (ops.convert_to_numpy(a) for a in naive.gaussianize(x, logits, means, log_scales))
+    z, log_slope = (
+        ops.convert_to_numpy(a) for a in naive.gaussianize(x, logits, means, log_scales)
+    )
     z_true, log_slope_true = scipy_mixture(x, logits, means, log_scales)
     middle, near = np.abs(z_true) < 3, np.abs(z_true) < 4
     np.testing.assert_allclose(z[middle], z_true[middle], atol=1e-4)
-    np.testing.assert_allclose(z[near], z_true[near], atol=2e-3)  # 1 - F has few digits left in float32
+    np.testing.assert_allclose(
+        z[near], z_true[near], atol=2e-3
+    )  # 1 - F has few digits left in float32
     np.testing.assert_allclose(log_slope[middle], log_slope_true[middle], atol=3e-4)
-    assert np.abs(z).max() < 4.77  # what clipping at 1e-6 does, and the library does not
+    assert (
+        np.abs(z).max() < 4.77
+    )  # what clipping at 1e-6 does, and the library does not
 
 
 @pytest.mark.parametrize("d", [2, 6])
 def test_naive_log_det_is_that_of_its_jacobian(d):
-    flow, x = stirred(d), np.random.default_rng(1).normal(scale=0.7, size=(4, d)).astype("float32")
+    flow, x = (
+        stirred(d),
+        np.random.default_rng(1).normal(scale=0.7, size=(4, d)).astype("float32"),
+    )
     step = 1e-2 * np.eye(d, dtype="float32")
     moved = [ops.convert_to_numpy(flow(x + s * e)) for e in step for s in (1, -1)]
-    jacobian = np.stack([(moved[2 * i] - moved[2 * i + 1]) / 2e-2 for i in range(d)], axis=-1)
+    jacobian = np.stack(
+        [(moved[2 * i] - moved[2 * i + 1]) / 2e-2 for i in range(d)], axis=-1
+    )
     z = ops.convert_to_numpy(flow(x))
     expected = stats.norm.logpdf(z).sum(axis=-1) + np.linalg.slogdet(jacobian)[1]
-    np.testing.assert_allclose(ops.convert_to_numpy(flow.log_prob(x)), expected, atol=2e-2)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(flow.log_prob(x)), expected, atol=2e-2
+    )
 
 
 def test_naive_round_trip_on_normal_data():
-    flow, x = stirred(6), np.random.default_rng(2).normal(size=(500, 6)).astype("float32")
+    flow, x = (
+        stirred(6),
+        np.random.default_rng(2).normal(size=(500, 6)).astype("float32"),
+    )
     error = np.abs(ops.convert_to_numpy(flow.invert(flow(x))) - x).max(axis=-1)
     assert np.median(error) < 1e-4
-    assert np.quantile(error, 0.95) < 1e-2  # the clipped tail is lost: that is the point
+    assert (
+        np.quantile(error, 0.95) < 1e-2
+    )  # the clipped tail is lost: that is the point
 
 
 def test_naive_training_lowers_the_loss_that_log_prob_measures():
@@ -92,18 +118,32 @@ def test_naive_training_lowers_the_loss_that_log_prob_measures():
 
 
 def test_compiled_naive_is_the_eager_one():
-    flow, z = stirred(2, num_blocks=1), np.random.default_rng(3).normal(size=(100, 2)).astype("float32")
+    flow, z = (
+        stirred(2, num_blocks=1),
+        np.random.default_rng(3).normal(size=(100, 2)).astype("float32"),
+    )
     compiled = naive.compile_function(flow.invert)
-    error = np.abs(ops.convert_to_numpy(compiled(z)) - ops.convert_to_numpy(flow.invert(z)))
+    error = np.abs(
+        ops.convert_to_numpy(compiled(z)) - ops.convert_to_numpy(flow.invert(z))
+    )
     assert np.quantile(error, 0.95) < 1e-3
 
 
 def test_turns_and_ratios():
     order = []
-    readings = take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 4, max_seconds=0)
+    readings = take_turns(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        4,
+        max_seconds=0,
+    )
     assert order == ["a", "b"] * 3  # three rounds at least, then the time is up
     assert set(readings) == {"a", "b"}
-    assert ratio([1.0, 3.0, 2.0], [2.0, 4.0, 2.0]) == {"median": 0.75, "min": 0.5, "max": 1.0, "rounds": 3}
+    assert ratio([1.0, 3.0, 2.0], [2.0, 4.0, 2.0]) == {
+        "median": 0.75,
+        "min": 0.5,
+        "max": 1.0,
+        "rounds": 3,
+    }
     assert summary([0.123456789])["median"] == 0.12346
 
 
@@ -130,11 +170,26 @@ def test_a_tiny_run_writes_what_pages_read(tmp_path):
 
 
 def test_speed_measures_ours_against_naive():
-    settings = {"steps": 2, "warm_epochs": 1, "repeats": 1, "points": 64, "max_seconds": 1.0}
+    settings = {
+        "steps": 2,
+        "warm_epochs": 1,
+        "repeats": 1,
+        "points": 64,
+        "max_seconds": 1.0,
+    }
     figures = measure_speed(2, settings, num_blocks=1)
-    for quantity in ("train_step_d2_ratio", "log_prob_d2_ratio_compiled", "sample_d2_ratio_eager"):
+    for quantity in (
+        "train_step_d2_ratio",
+        "log_prob_d2_ratio_compiled",
+        "sample_d2_ratio_eager",
+    ):
         assert figures[quantity]["median"] > 0
-    assert np.isfinite([figures["train_step_d2_ours_last_loss"], figures["train_step_d2_naive_last_loss"]]).all()
+    assert np.isfinite(
+        [
+            figures["train_step_d2_ours_last_loss"],
+            figures["train_step_d2_naive_last_loss"],
+        ]
+    ).all()
 
 
 @pytest.mark.slow
@@ -142,13 +197,27 @@ def test_every_part_runs(tmp_path):
     speed, jit, memory = run_tiny(["speed", "jit", "memory"], tmp_path)
     assert speed["figures"]["sample_d2_ours_s"]["median"] > 0
     assert jit["figures"]["tensorflow_cpu_d2_ratio_on_off"]["median"] > 0
-    assert memory["figures"]["memory_sample_output_mib"] == 0.0  # 5,000 points: 0.04 MiB
+    assert (
+        memory["figures"]["memory_sample_output_mib"] == 0.0
+    )  # 5,000 points: 0.04 MiB
     assert set(speed["about"]) >= ABOUT
     assert set(jit["about"][0]) >= ABOUT
 
 
-PEER_SETTINGS = peers.SETTINGS | {"couplings": 2, "hidden": [8], "steps": 4, "checks": 2, "seeds": [0, 1], "fresh_points": 200}
-PEER_SETTINGS |= {"train_points": dict.fromkeys(peers.DATASETS, 300), "speed_steps": 3, "repeats": 1, "max_seconds": 1.0}
+PEER_SETTINGS = peers.SETTINGS | {
+    "couplings": 2,
+    "hidden": [8],
+    "steps": 4,
+    "checks": 2,
+    "seeds": [0, 1],
+    "fresh_points": 200,
+}
+PEER_SETTINGS |= {
+    "train_points": dict.fromkeys(peers.DATASETS, 300),
+    "speed_steps": 3,
+    "repeats": 1,
+    "max_seconds": 1.0,
+}
 
 
 class NormalPeer:
@@ -175,13 +244,22 @@ class NormalPeer:
         return {}
 
     def make(self, law, d, seed, couplings, hidden, bins, **_):
-        kept, outputs = [d // 2, d - d // 2] * (couplings // 2), {"affine": 2, "spline": 3 * bins - 1}[law]
+        kept, outputs = (
+            [d // 2, d - d // 2] * (couplings // 2),
+            {"affine": 2, "spline": 3 * bins - 1}[law],
+        )
         sizes = [[k, *hidden, outputs * (d - k)] for k in kept]
-        return {"parameters": self.parameters or sum((a + 1) * b for size in sizes for a, b in pairwise(size))}
+        return {
+            "parameters": self.parameters
+            or sum((a + 1) * b for size in sizes for a, b in pairwise(size))
+        }
 
     def train(self, file, batch_size):
         with np.load(file) as arrays:
-            assert len(arrays["order"]) in (2 * batch_size, 3 * batch_size)  # one of two checks, or a reading of the times
+            assert len(arrays["order"]) in (
+                2 * batch_size,
+                3 * batch_size,
+            )  # one of two checks, or a reading of the times
         return {"step_seconds": 0.001}
 
     def log_prob(self, file, out=None):
@@ -202,7 +280,9 @@ class NormalPeer:
 def test_ten_gaussians_keep_the_promises_of_a_density():
     check_density(peers.TenGaussians(dim=3, parts=2))
     one = peers.TenGaussians(dim=5, parts=1)
-    normal = stats.multivariate_normal(one.means[0], one.axes[0] @ np.diag(one.scales**2) @ one.axes[0].T)
+    normal = stats.multivariate_normal(
+        one.means[0], one.axes[0] @ np.diag(one.scales**2) @ one.axes[0].T
+    )
     x = one.sample(100, seed=1)
     np.testing.assert_allclose(one.log_prob(x), normal.logpdf(x), rtol=1e-10)
     np.testing.assert_allclose(one.entropy()[0], normal.entropy(), rtol=1e-12)
@@ -211,14 +291,23 @@ def test_ten_gaussians_keep_the_promises_of_a_density():
 def test_a_table_is_split_once_and_standardised_by_its_training_part():
     table = np.random.default_rng(0).normal(3.0, 2.0, size=(1_000, 2))
     train, choice, fresh, density = peers.split_table(table)
-    assert (train.shape, choice.shape, fresh.shape, density) == ((800, 2), (100, 2), (100, 2), None)
-    np.testing.assert_allclose([train.mean(axis=0), train.std(axis=0)], [[0, 0], [1, 1]], atol=1e-5)
+    assert (train.shape, choice.shape, fresh.shape, density) == (
+        (800, 2),
+        (100, 2),
+        (100, 2),
+        None,
+    )
+    np.testing.assert_allclose(
+        [train.mean(axis=0), train.std(axis=0)], [[0, 0], [1, 1]], atol=1e-5
+    )
     assert len(np.unique(np.concatenate([train, choice, fresh])[:, 0])) == 1_000
     np.testing.assert_array_equal(fresh, peers.split_table(table).fresh)
 
 
 def test_tables_need_a_folder():
-    with pytest.raises(ValueError, match=r"Expected --data .* kin8nm.txt, received none"):
+    with pytest.raises(
+        ValueError, match=r"Expected --data .* kin8nm.txt, received none"
+    ):
         peers.load_data("kin8nm", None, PEER_SETTINGS)
 
 
@@ -226,54 +315,98 @@ def test_batches_are_permutations_one_after_another():
     order = peers.make_order(10, 6, {"batch_size": 4}, seed=0)
     assert len(order) == 24
     assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
-    np.testing.assert_array_equal(order, peers.make_order(10, 6, {"batch_size": 4}, seed=0))
+    np.testing.assert_array_equal(
+        order, peers.make_order(10, 6, {"batch_size": 4}, seed=0)
+    )
 
 
 def test_the_best_look_is_kept():
     values, kept, seen = iter([3.0, np.nan, 1.0, 2.0]), [], []
-    peers.fit(lambda rows: seen.extend(rows), lambda: next(values), lambda: kept.append(len(seen)), np.arange(8), {"checks": 4})
+    peers.fit(
+        lambda rows: seen.extend(rows),
+        lambda: next(values),
+        lambda: kept.append(len(seen)),
+        np.arange(8),
+        {"checks": 4},
+    )
     assert (kept, seen) == ([2, 6], list(range(8)))
 
 
 def test_the_verdict_is_one_standard_error_of_the_paired_difference_or_two_hundredths():
     noise = np.random.default_rng(0).normal(size=(3, 400))
-    differences = np.full((3, 400), 0.01) + 0.1 * np.tile(noise[0] - noise[0].mean(), (3, 1))
+    differences = np.full((3, 400), 0.01) + 0.1 * np.tile(
+        noise[0] - noise[0].mean(), (3, 1)
+    )
     figures = peers.judge(noise + differences, noise, known=noise[0])
-    np.testing.assert_allclose(figures["difference_se"], stats.sem(differences[0]), atol=1e-5)
-    assert figures["allowed"] == figures["difference_se"] < 0.01 == figures["difference"]
+    np.testing.assert_allclose(
+        figures["difference_se"], stats.sem(differences[0]), atol=1e-5
+    )
+    assert (
+        figures["allowed"] == figures["difference_se"] < 0.01 == figures["difference"]
+    )
     assert not figures["met"]
     assert peers.judge(noise + 5 * differences - 0.045, noise)["allowed"] == 0.02
     assert peers.judge(noise - 0.01, noise)["met"]
     assert set(peers.judge(noise, None)) == {"ours", "ours_seeds"}
-    with pytest.raises(ValueError, match="Expected finite log-densities of peer, received 1 others"):
+    with pytest.raises(
+        ValueError, match="Expected finite log-densities of peer, received 1 others"
+    ):
         peers.judge(noise, np.where(noise == noise.max(), np.nan, noise))
 
 
 def test_ours_is_measured_against_a_peer():
     data = peers.load_data("two moons", None, PEER_SETTINGS)
     figures = peers.measure_nll("affine", data, PEER_SETTINGS, NormalPeer())
-    np.testing.assert_allclose(figures["peer"], stats.norm.logpdf(data.fresh).sum(axis=1).mean() * -1, atol=1e-5)
-    assert figures["ours"] < figures["peer"]  # ours starts as that normal density and has taken four steps
+    np.testing.assert_allclose(
+        figures["peer"],
+        stats.norm.logpdf(data.fresh).sum(axis=1).mean() * -1,
+        atol=1e-5,
+    )
+    assert (
+        figures["ours"] < figures["peer"]
+    )  # ours starts as that normal density and has taken four steps
     times = peers.measure_times("affine", data, PEER_SETTINGS, NormalPeer())
-    assert min(times[f"{what}_ratio"]["median"] for what in ("step", "log_prob", "sample")) > 0
+    assert (
+        min(times[f"{what}_ratio"]["median"] for what in ("step", "log_prob", "sample"))
+        > 0
+    )
 
 
 def test_a_stored_run_is_renewed_piece_by_piece(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "Peer", NormalPeer)
     monkeypatch.setattr(peers, "SETTINGS", PEER_SETTINGS)
-    options = ["peers", "--only", "nll", "--datasets", "two moons", "--data", str(tmp_path), "--out", str(tmp_path), "--laws"]
+    options = [
+        "peers",
+        "--only",
+        "nll",
+        "--datasets",
+        "two moons",
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path),
+        "--laws",
+    ]
     main([*options, "affine"])
     main([*options, "mixture"])
     text = (tmp_path / "peers.json").read_text()
     stored = json.loads(text)
-    assert {"nll_two_moons_affine_met", "nll_two_moons_mixture_ours"} <= set(stored["figures"])
+    assert {"nll_two_moons_affine_met", "nll_two_moons_mixture_ours"} <= set(
+        stored["figures"]
+    )
     assert set(stored["about"]["nll"]) >= ABOUT | {"peers"}
     assert stored["settings"]["nll"]["steps"] == 4
     assert str(tmp_path) not in text
     monkeypatch.setattr(peers, "SETTINGS", PEER_SETTINGS | {"steps": 2, "seeds": [0]})
     main([*options, "mixture"])
-    assert not any("affine" in key for key in json.loads((tmp_path / "peers.json").read_text())["figures"])
-    with pytest.raises(ValueError, match="Expected --laws among affine, spline, mixture, received cubic"):
+    assert not any(
+        "affine" in key
+        for key in json.loads((tmp_path / "peers.json").read_text())["figures"]
+    )
+    with pytest.raises(
+        ValueError,
+        match="Expected --laws among affine, spline, mixture, received cubic",
+    ):
         main([*options, "cubic"])
 
 
@@ -288,36 +421,84 @@ def test_a_peer_of_another_size_is_refused():
 @pytest.mark.parametrize("law", ["affine", "spline"])
 def test_the_worker_keeps_the_half_that_ours_keeps(library, law):
     pytest.importorskip(library)
-    torch, worker = pytest.importorskip("torch"), importlib.import_module("benchmarks.peer_worker").Worker(library)
-    names = ("couplings", "hidden", "bins", "bound", "steps", "learning_rate", "epsilon")
-    request = {"law": law, "d": 5, "seed": 0, **{name: PEER_SETTINGS[name] for name in names}, "couplings": 1}
+    torch, worker = (
+        pytest.importorskip("torch"),
+        importlib.import_module("benchmarks.peer_worker").Worker(library),
+    )
+    names = (
+        "couplings",
+        "hidden",
+        "bins",
+        "bound",
+        "steps",
+        "learning_rate",
+        "epsilon",
+    )
+    request = {
+        "law": law,
+        "d": 5,
+        "seed": 0,
+        **{name: PEER_SETTINGS[name] for name in names},
+        "couplings": 1,
+    }
     worker.make(request)
     x = torch.randn(20, 5)
-    transform = worker.flow().transform if library == "zuko" else lambda x: worker.flow._transform(x)[0]
+    transform = (
+        worker.flow().transform
+        if library == "zuko"
+        else lambda x: worker.flow._transform(x)[0]
+    )
     moved = (transform(x) != x).detach().numpy()
-    np.testing.assert_array_equal(moved, np.tile([False, False, True, True, True], (20, 1)))
+    np.testing.assert_array_equal(
+        moved, np.tile([False, False, True, True, True], (20, 1))
+    )
 
 
-GLOW = {"event": [8, 4, 3], "levels": 2, "blocks": 1, "hidden": 6, "prior": "pixel", "seed": 0, "steps": 4, "learning_rate": 1e-3}
+GLOW = {
+    "event": [8, 4, 3],
+    "levels": 2,
+    "blocks": 1,
+    "hidden": 6,
+    "prior": "pixel",
+    "seed": 0,
+    "steps": 4,
+    "learning_rate": 1e-3,
+}
 
 
-@pytest.mark.parametrize("changed", [{}, {"alpha": 0.05}, {"prior": "channel"}, {"scale_map": "exp"}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"alpha": 0.05}, {"prior": "channel"}, {"scale_map": "exp"}]
+)
 def test_the_worker_makes_a_glow_of_normflows(tmp_path, changed):
     "Its density is the change of variables; bytes get noise in training, and the first images that it sees set its ActNorms."
     pytest.importorskip("normflows")
-    torch, module = pytest.importorskip("torch"), importlib.import_module("benchmarks.peer_worker")
+    torch, module = (
+        pytest.importorskip("torch"),
+        importlib.import_module("benchmarks.peer_worker"),
+    )
     worker = module.Worker("normflows")
     request = GLOW | {"epsilon": 1e-7} | changed
-    steps = [2 * c + c * c + (9 * c // 2 * 6 + 6) + (36 + 6) + (54 * c + c) for c in (12, 24)]  # ActNorm, 1x1 convolution, network
-    assert worker.make(request)["parameters"] == sum(steps) + (2 * 96 if request["prior"] == "pixel" else 4 * (6 + 24))
-    x, out = np.random.default_rng(0).integers(256, size=(20, 8, 4, 3), dtype="uint8"), str(tmp_path / "out.npz")
+    steps = [
+        2 * c + c * c + (9 * c // 2 * 6 + 6) + (36 + 6) + (54 * c + c) for c in (12, 24)
+    ]  # ActNorm, 1x1 convolution, network
+    assert worker.make(request)["parameters"] == sum(steps) + (
+        2 * 96 if request["prior"] == "pixel" else 4 * (6 + 24)
+    )
+    x, out = (
+        np.random.default_rng(0).integers(256, size=(20, 8, 4, 3), dtype="uint8"),
+        str(tmp_path / "out.npz"),
+    )
     np.savez(tmp_path / "x.npz", x=x, order=np.arange(20))
     file = str(tmp_path / "x.npz")
     worker.adapt({"file": file})
     actnorm = worker.flow.flows[1][0].flows[-1]  # the first that an image meets
     images = module.dequantize(torch.from_numpy(x)).permute(0, 3, 1, 2).contiguous()
     with torch.no_grad():
-        inner = worker.flow.transform.inverse(images)[0] if "alpha" in request else images - 0.5
+        inner = (
+            worker.flow.transform.inverse(images)[0]
+            if "alpha" in request
+            else images - 0.5
+        )
         z = actnorm.inverse(worker.flow.flows[1][-1].inverse(inner)[0])[0]
     np.testing.assert_allclose(z.mean(dim=(0, 2, 3)), 0.0, atol=0.05)
     np.testing.assert_allclose(z.std(dim=(0, 2, 3)), 1.0, atol=0.05)
@@ -329,17 +510,29 @@ def test_the_worker_makes_a_glow_of_normflows(tmp_path, changed):
     flow, shift = worker.flow.double(), 0.0 if "alpha" in request else 0.5
 
     def latent(flat):
-        parts, _ = flow.inverse_and_log_det((flat.reshape(1, 8, 4, 3) - shift).permute(0, 3, 1, 2).contiguous())
+        parts, _ = flow.inverse_and_log_det(
+            (flat.reshape(1, 8, 4, 3) - shift).permute(0, 3, 1, 2).contiguous()
+        )
         return torch.cat([part.reshape(-1) for part in parts])
 
     jacobian = torch.autograd.functional.jacobian(latent, one.reshape(-1))
     parts, _ = flow.inverse_and_log_det((one - shift).permute(0, 3, 1, 2).contiguous())
     base = sum(q.log_prob(part)[0] for q, part in zip(flow.q0, parts))
-    np.testing.assert_allclose(found, 3 * [float((torch.linalg.slogdet(jacobian)[1] + base).detach())], rtol=1e-4)
+    np.testing.assert_allclose(
+        found,
+        3 * [float((torch.linalg.slogdet(jacobian)[1] + base).detach())],
+        rtol=1e-4,
+    )
     worker.flow.float()
     answer = worker.sample({"num": 3, "temperature": 0.7, "out": out})
     assert np.load(out)["x"].shape == (3, 8, 4, 3) and answer["finite_share"] == 1.0
-    with pytest.raises(ValueError, match=r"Expected numbers with fractions, images with their noise, received torch\.uint8"):
+    with pytest.raises(
+        ValueError,
+        match=r"Expected numbers with fractions, images with their noise, received torch\.uint8",
+    ):
         worker.log_prob({"file": file})
-    with pytest.raises(ValueError, match="Expected a height and a width that 3 squeezes divide, received 8 and 4"):
+    with pytest.raises(
+        ValueError,
+        match="Expected a height and a width that 3 squeezes divide, received 8 and 4",
+    ):
         worker.make(request | {"levels": 3})

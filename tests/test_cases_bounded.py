@@ -73,7 +73,11 @@ def test_case_15_samples_lie_inside(name):
 def test_case_15_density_integrates_to_1(name):
     "By a substitution that puts nodes at the bounds, without the layer's own map."
     make, low, high = RANGES[name]
-    s = np.linspace(-10, 10, 2001) if np.isfinite(low + high) else np.linspace(-20, 20, 4001)
+    s = (
+        np.linspace(-10, 10, 2001)
+        if np.isfinite(low + high)
+        else np.linspace(-20, 20, 4001)
+    )
     if np.isfinite(low + high):
         u = stats.logistic.cdf(s)
         x, weight = low + (high - low) * u, (high - low) * u * (1 - u)
@@ -86,7 +90,9 @@ def test_case_15_density_integrates_to_1(name):
     z, log_det = flow.forward_and_log_det(x[:, None])
     density = np.exp(numpy(flow.base.log_prob(z) + log_det).astype("float64"))
     # Near a bound that is not 0, nodes are rounded to floats, so they are uneven.
-    assert abs(integrate.simpson(density * weight, x=s) - 1) < (5e-3 if name == "far" else 2e-4)
+    assert abs(integrate.simpson(density * weight, x=s) - 1) < (
+        5e-3 if name == "far" else 2e-4
+    )
 
 
 def test_case_15_a_margin_has_mass_outside():
@@ -94,8 +100,12 @@ def test_case_15_a_margin_has_mass_outside():
     flow = gf.NormalizingFlow([gf.Logit(alpha=0.05)], 1)
     x = np.linspace(0, 1, 20_001)[:, None]
     z, log_det = flow.forward_and_log_det(x)
-    inside = integrate.simpson(np.exp(numpy(flow.base.log_prob(z) + log_det).astype("float64")), x=x[:, 0])
-    np.testing.assert_allclose(inside, 1 - 2 * stats.norm.sf(stats.logistic.ppf(0.95)), atol=1e-5)
+    inside = integrate.simpson(
+        np.exp(numpy(flow.base.log_prob(z) + log_det).astype("float64")), x=x[:, 0]
+    )
+    np.testing.assert_allclose(
+        inside, 1 - 2 * stats.norm.sf(stats.logistic.ppf(0.95)), atol=1e-5
+    )
     drawn = numpy(flow.sample(100_000, seed=0))
     np.testing.assert_allclose(np.mean((drawn > 0) & (drawn < 1)), inside, atol=1e-3)
 
@@ -119,7 +129,9 @@ def test_case_15_minus_infinity_outside(name):
     assert finite(z[:-1]) == [True] and np.isnan(numpy(z)[-1, 0])
     slope = gradient(lambda x: sum(map(ops.sum, layer.forward_and_log_det(x))), x[:-1])
     np.testing.assert_array_equal(slope, np.zeros_like(slope))
-    flow = gf.NormalizingFlow([gf.Chain([gf.Permute([0])]), layer, gf.Marginal(gf.MixtureCDF(3))], 1)
+    flow = gf.NormalizingFlow(
+        [gf.Chain([gf.Permute([0])]), layer, gf.Marginal(gf.MixtureCDF(3))], 1
+    )
     np.testing.assert_array_equal(flow.log_prob(x), [-np.inf] * len(beyond) + [np.nan])
 
 
@@ -130,16 +142,22 @@ def test_case_15_log_prob_of_a_flow_outside():
         (gf.Log(2), [[2.0], [-1.0], [-np.inf], [np.nan]]),
     ):
         flow = gf.NormalizingFlow([layer], 1)
-        np.testing.assert_array_equal(flow.log_prob(np.array(x)), [-np.inf] * 3 + [np.nan])
+        np.testing.assert_array_equal(
+            flow.log_prob(np.array(x)), [-np.inf] * 3 + [np.nan]
+        )
 
 
 def test_case_15_nan_beside_a_number_outside():
     "One column outside, one NaN: never -inf, which is a claim."
     for layer in (gf.Logit(), gf.Log(), gf.Log(0, "upper", "softplus")):
-        _, log_det = layer.forward_and_log_det(np.array([[5.0 * -getattr(layer, "sign", 1), np.nan]]))
+        _, log_det = layer.forward_and_log_det(
+            np.array([[5.0 * -getattr(layer, "sign", 1), np.nan]])
+        )
         assert np.isnan(numpy(log_det)[0])
         x, log_det = layer.inverse_and_log_det(np.array([[0.0, np.nan]]))
-        assert np.isnan(numpy(log_det)[0]) and np.isnan(numpy(x)).tolist() == [[False, True]]
+        assert np.isnan(numpy(log_det)[0]) and np.isnan(numpy(x)).tolist() == [
+            [False, True]
+        ]
 
 
 @each_range
@@ -175,7 +193,9 @@ def test_case_15_any_latent(name):
 def test_case_15_gradients_inside(name):
     "Finite up to the outermost floats; central differences in the middle."
     layer = RANGES[name][0]()
-    x = np.unique(numpy(layer.inverse_and_log_det(np.linspace(-100, 100, 2001)[:, None])[0]))[:, None]
+    x = np.unique(
+        numpy(layer.inverse_and_log_det(np.linspace(-100, 100, 2001)[:, None])[0])
+    )[:, None]
     assert len(x) > 100
     for part in (0, 1):
         slope = gradient(lambda x, part=part: layer.forward_and_log_det(x)[part], x)
@@ -184,11 +204,16 @@ def test_case_15_gradients_inside(name):
     twin = gf.testing.float64_twin(layer)
     wide = middle.astype("float64")
     h = 1e-6 * (np.abs(wide) + 1e-3)
-    ends = [numpy(twin.forward_and_log_det((wide + sign * h).astype(twin.compute_dtype))[1]) for sign in (1, -1)]
+    ends = [
+        numpy(twin.forward_and_log_det((wide + sign * h).astype(twin.compute_dtype))[1])
+        for sign in (1, -1)
+    ]
     if twin.compute_dtype == "float64":
         expected = (ends[0] - ends[1]) / (2 * h[:, 0])
         slope = gradient(lambda x: layer.forward_and_log_det(x)[1], middle)[:, 0]
-        np.testing.assert_allclose(slope, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            slope, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max()
+        )
 
 
 @each_range
@@ -196,7 +221,9 @@ def test_case_15_contract(name):
     layer = RANGES[name][0]()
     atol = {"far": 2e-2}.get(name, 1e-3)
     x = events_of(layer, 40, 3)
-    if name == "wide":  # its finite differences need a larger step than the contract takes
+    if (
+        name == "wide"
+    ):  # its finite differences need a larger step than the contract takes
         check_layer(layer, x)
     else:
         gf.check_bijector(layer, x, atol=atol)
@@ -227,7 +254,10 @@ def test_case_15_bounds_for_each_column():
         layer = gf.Logit(low, high)
         x, log_det = layer.inverse_and_log_det(z.reshape(shape))
         assert np.all((numpy(x) > np.float32(low)) & (numpy(x) < np.float32(high)))
-        parts = [gf.Logit(a, b).inverse_and_log_det(z[:, [i]]) for i, (a, b) in enumerate(zip(low, high))]
+        parts = [
+            gf.Logit(a, b).inverse_and_log_det(z[:, [i]])
+            for i, (a, b) in enumerate(zip(low, high))
+        ]
         np.testing.assert_array_equal(
             numpy(x).reshape(-1, 3),
             np.concatenate([numpy(p[0]) for p in parts], axis=1),
@@ -236,7 +266,9 @@ def test_case_15_bounds_for_each_column():
         np.testing.assert_allclose(log_det, total, rtol=1e-5, atol=1e-4)
     mixed = gf.Logit(0, high)
     assert mixed.get_config()["low"] == 0.0 and mixed.get_config()["high"] == high
-    gf.check_bijector(gf.Log(np.array([0, 1, -5])), [0, 1, -5] + np.exp(z[:50] / 5), atol=1e-3)
+    gf.check_bijector(
+        gf.Log(np.array([0, 1, -5])), [0, 1, -5] + np.exp(z[:50] / 5), atol=1e-3
+    )
 
 
 def test_case_15_saved_and_loaded(tmp_path):
@@ -254,7 +286,9 @@ def test_case_15_saved_and_loaded(tmp_path):
     again = keras.saving.load_model(tmp_path / "flow.keras")
     np.testing.assert_array_equal(again.log_prob(x), flow.log_prob(x))
     np.testing.assert_array_equal(again.sample(50, seed=1), flow.sample(50, seed=1))
-    assert [b.get_config() for b in again.bijectors[:3]] == [b.get_config() for b in flow.bijectors[:3]]
+    assert [b.get_config() for b in again.bijectors[:3]] == [
+        b.get_config() for b in flow.bijectors[:3]
+    ]
 
 
 def test_case_15_data_outside_are_refused():
@@ -282,7 +316,9 @@ def test_case_15_data_outside_are_refused():
     with pytest.raises(ValueError, match="received nan in row 0"):
         gf.Log().check_data(np.array([[np.nan]]))
     with pytest.raises(ValueError, match="in row 2, column \\(1, 0, 1\\)"):
-        gf.Logit([0, 0], 1).check_data(np.where(np.arange(32).reshape(4, 2, 2, 2) == 21, 3.0, 0.5))
+        gf.Logit([0, 0], 1).check_data(
+            np.where(np.arange(32).reshape(4, 2, 2, 2) == 21, 3.0, 0.5)
+        )
     gf.Logit(alpha=0.05).check_data(np.array([[0.0, 1.0]]))
     gf.UniformDequantization(4).check_query(np.array([[3.0]]))
     with pytest.raises(ValueError, match="Expected whole numbers"):
@@ -327,11 +363,15 @@ def test_case_15_image_flows_keep_their_logit():
         flow = make((8, 8, 1), num_values=17, alpha=0.05, hidden=(4, 4))
         layer = next(b for b in flow.bijectors if isinstance(b, gf.Logit))
         assert (layer.low, layer.high, layer.alpha) == (0.0, 1.0, 0.05)
-    x = np.append(RNG.uniform(size=(30, 8)), [[0.0] * 8, [1.0] * 8], axis=0).astype("float32")
+    x = np.append(RNG.uniform(size=(30, 8)), [[0.0] * 8, [1.0] * 8], axis=0).astype(
+        "float32"
+    )
     z, log_det = layer.forward_and_log_det(x)
     low, high = (0.05 + 0.9 * side.astype("float64") for side in (x, 1 - x))
     np.testing.assert_allclose(z, np.log(low) - np.log(high), atol=1e-6)
-    np.testing.assert_allclose(log_det, np.sum(np.log(0.9) - np.log(low) - np.log(high), axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        log_det, np.sum(np.log(0.9) - np.log(low) - np.log(high), axis=1), rtol=1e-5
+    )
     np.testing.assert_allclose(layer.inverse_and_log_det(z)[0], x, atol=1e-6)
 
 

@@ -68,8 +68,13 @@ def test_case_28_conditioners_are_keras_models(name, tmp_path):
     assert [layer.name for layer in conditioner.layers] == names
     conditioner.summary(print_fn=lambda line, **_: lines.append(line))
     total = sum(int(np.prod(w.shape)) for w in conditioner.weights)
-    assert all(name in "\n".join(lines) for name in names) and "?" not in "\n".join(lines)
-    assert conditioner.count_params() == total and f"Total params: {total}" in "\n".join(lines)
+    assert all(name in "\n".join(lines) for name in names) and "?" not in "\n".join(
+        lines
+    )
+    assert (
+        conditioner.count_params() == total
+        and f"Total params: {total}" in "\n".join(lines)
+    )
     conditioner.save(tmp_path / "conditioner.keras")
     for again in (
         keras.saving.load_model(tmp_path / "conditioner.keras"),
@@ -90,7 +95,9 @@ def test_case_28_conditioners_follow_a_mixed_policy(name):
         answer = network(np.zeros((2, *event), "float32"))
         assert keras.backend.standardize_dtype(answer.dtype) == "bfloat16"
         assert {w.dtype for w in network.weights} == {"float32"}
-        assert {layer.dtype_policy.name for layer in network.layers} == {"mixed_bfloat16"}
+        assert {layer.dtype_policy.name for layer in network.layers} == {
+            "mixed_bfloat16"
+        }
 
 
 def test_case_28_initial_weights_are_drawn_kernel_then_bias_layer_by_layer():
@@ -103,14 +110,18 @@ def test_case_28_initial_weights_are_drawn_kernel_then_bias_layer_by_layer():
     for _ in range(2):  # of Dense, replaced at build
         keras.initializers.GlorotUniform()
     for n, width in ((3, 5), (5, 4)):
-        kernel, bias = (keras.initializers.RandomUniform(-(n**-0.5), n**-0.5) for _ in range(2))
+        kernel, bias = (
+            keras.initializers.RandomUniform(-(n**-0.5), n**-0.5) for _ in range(2)
+        )
         expected += [kernel((n, width), "float32"), bias((width,), "float32")]
     for weight, value in zip(conditioner.weights, expected):
         np.testing.assert_array_equal(*numpy(weight, value))
 
 
 def of_user():
-    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(2)])
+    return keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(2)]
+    )
 
 
 @pytest.mark.parametrize("make", [lambda: gf.MLPConditioner(2, 4), of_user])
@@ -124,7 +135,9 @@ def test_case_28_what_a_network_was_compiled_with_stays_out_of_the_flow(make, tm
     flow(X)
     weights = flow.get_weights()
     assert list(flow.fit(X, verbose=0, batch_size=64).history) == ["loss"]
-    assert flow.metrics_names == ["loss"] and len(flow.losses) <= 1  # the flow's own, for models around it
+    assert (
+        flow.metrics_names == ["loss"] and len(flow.losses) <= 1
+    )  # the flow's own, for models around it
     assert [v.name for v in flow.optimizer.variables] == [
         "iteration",
         "learning_rate",
@@ -156,9 +169,13 @@ def test_case_25_one_integer_is_one_hidden_layer(given):
     assert [make(given).hidden for make in makers] == [(64,)] * len(makers)
 
 
-@pytest.mark.parametrize("wrong", ["64", None, True, 0, -3, 1.5, np.nan, (64, 0), {"a": 64}, ((8,), 8)])
+@pytest.mark.parametrize(
+    "wrong", ["64", None, True, 0, -3, 1.5, np.nan, (64, 0), {"a": 64}, ((8,), 8)]
+)
 def test_case_25_other_widths_are_refused_in_one_sentence(wrong):
-    with pytest.raises(ValueError, match="Expected hidden as an integer or a sequence of integers") as caught:
+    with pytest.raises(
+        ValueError, match="Expected hidden as an integer or a sequence of integers"
+    ) as caught:
         gf.MLPConditioner(2, wrong)
     assert str(caught.value).endswith(f"received hidden={wrong!r}")
 
@@ -192,10 +209,16 @@ SCALARS = {
 }
 HALF = [True, True, False, False]
 LAYERS = {
-    "coupling": lambda s: gf.Coupling(HALF, gf.MLPConditioner(packed_width(s, 2), 8, hiding), s),
+    "coupling": lambda s: gf.Coupling(
+        HALF, gf.MLPConditioner(packed_width(s, 2), 8, hiding), s
+    ),
     "a user's network": lambda s: gf.Coupling(HALF, Own(packed_width(s, 2)), s),
-    "marginal": lambda s: gf.Marginal(s, gf.MLPConditioner(packed_width(s, 4), 8, hiding)),
-    "autoregressive": lambda s: gf.Autoregressive(gf.MaskedMLPConditioner(s.param_sizes.values(), 4, 8, hiding), s),
+    "marginal": lambda s: gf.Marginal(
+        s, gf.MLPConditioner(packed_width(s, 4), 8, hiding)
+    ),
+    "autoregressive": lambda s: gf.Autoregressive(
+        gf.MaskedMLPConditioner(s.param_sizes.values(), 4, 8, hiding), s
+    ),
 }
 # What is NaN after row 1 lost its first number, and row 2 a number of its context.
 PATTERNS = {
@@ -211,7 +234,9 @@ def ways(layer):
     for direction in (layer.forward_and_log_det, layer.inverse_and_log_det):
         ask = lambda x, *context, direction=direction: direction(x, *context)
         yield ask
-        for jit_compile in [True] if keras.backend.backend() == "jax" else [False, True]:
+        for jit_compile in (
+            [True] if keras.backend.backend() == "jax" else [False, True]
+        ):
             yield compile_method(layer, ask, jit_compile)
 
 
@@ -351,5 +376,7 @@ def test_case_23_layers_take_sets_of_any_size(kind):
 
 
 def test_case_23_our_networks_refuse_a_set_by_its_shape():
-    with pytest.raises(ValueError, match=r"shape \(batch, c\) .* received \(None, None, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"shape \(batch, c\) .* received \(None, None, 2\)"
+    ):
         build_conditioner(gf.MLPConditioner(2), (1,), (None, None, 2))

@@ -58,7 +58,9 @@ def test_case_02_a_mean_far_beyond_float32_is_removed_before_the_cast():
     assert stats.kstest(samples[:, 0], stats.norm(x.mean(), x.std()).cdf).pvalue > 1e-3
     latent = flow.predict(x, verbose=0)
     np.testing.assert_allclose(latent[:, 0], (x[:, 0] - x.mean()) / x.std(), atol=1e-3)
-    with pytest.raises(ValueError, match="Expected x in float64, received float32: at column 0"):
+    with pytest.raises(
+        ValueError, match="Expected x in float64, received float32: at column 0"
+    ):
         flow.log_prob(x.astype("float32"))
 
 
@@ -68,9 +70,17 @@ def test_case_02_plain_routes_keep_the_digits_or_refuse():
     flow = gf.NormalizingFlow([gf.Standardize(), gf.Marginal(gf.Affine())], 1)
     flow.adapt(x)
     z = (x[:4] - x.mean()) / x.std()
-    for answer in (flow(x[:4]), flow.forward_and_log_det(x[:4])[0], flow.forward_with_intermediates(x[:4])[-1]):
+    for answer in (
+        flow(x[:4]),
+        flow.forward_and_log_det(x[:4])[0],
+        flow.forward_with_intermediates(x[:4])[-1],
+    ):
         np.testing.assert_allclose(numpy(answer), z, atol=1e-4)
-    np.testing.assert_allclose(numpy(flow.compute_log_prob(x[:4])), stats.norm(x.mean(), x.std()).logpdf(x[:4, 0]), atol=1e-4)
+    np.testing.assert_allclose(
+        numpy(flow.compute_log_prob(x[:4])),
+        stats.norm(x.mean(), x.std()).logpdf(x[:4, 0]),
+        atol=1e-4,
+    )
     with pytest.raises(ValueError, match="Expected x in float64"):
         flow(x[:4].astype("float32"))
     if BACKEND == "tensorflow":
@@ -80,7 +90,9 @@ def test_case_02_plain_routes_keep_the_digits_or_refuse():
             at = tf.constant(x[:4])
             tape.watch(at)
             density = flow.log_prob(at)
-        np.testing.assert_allclose(numpy(tape.gradient(density, at)), -z / x.std(), rtol=1e-3)
+        np.testing.assert_allclose(
+            numpy(tape.gradient(density, at)), -z / x.std(), rtol=1e-3
+        )
         np.testing.assert_allclose(tf.function(flow.log_prob)(at), density, rtol=1e-6)
     if BACKEND == "jax":
         import jax
@@ -101,7 +113,9 @@ def test_case_02_whole_numbers_that_float32_holds_are_not_wide():
 
 @contract
 def test_case_02_without_standardising_such_a_column_is_refused_by_name():
-    table = pd.DataFrame({"amount": normal(500), "time": 1.7e9 + 30 * normal(500, seed=1)})
+    table = pd.DataFrame(
+        {"amount": normal(500), "time": 1.7e9 + 30 * normal(500, seed=1)}
+    )
     with pytest.raises(ValueError, match="time.*standardize=True"):
         small().fit(table, verbose=0)
 
@@ -126,12 +140,22 @@ def test_case_02_a_wide_context_and_data_sets_in_float64():
     wide = small(standardize=True)
     wide.fit(Batches(), verbose=0)
     arrays = {"x": time + x * 0, "context": x}
-    np.testing.assert_allclose(wide.evaluate(Batches(), verbose=0), wide.evaluate(arrays, verbose=0), rtol=1e-4)
+    np.testing.assert_allclose(
+        wide.evaluate(Batches(), verbose=0), wide.evaluate(arrays, verbose=0), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     "make",
-    [gf.make_coupling_flow, gf.make_gaussianization_flow, gf.make_real_nvp, gf.make_maf, gf.make_iaf, gf.make_nice, gf.make_glow],
+    [
+        gf.make_coupling_flow,
+        gf.make_gaussianization_flow,
+        gf.make_real_nvp,
+        gf.make_maf,
+        gf.make_iaf,
+        gf.make_nice,
+        gf.make_glow,
+    ],
 )
 def test_case_03_every_factory_standardises(make, tmp_path):
     x = normal(200, 3) * [1e3, 1e-4, 1.0] + [5e3, 0, 7]
@@ -141,12 +165,19 @@ def test_case_03_every_factory_standardises(make, tmp_path):
         flow.compile(keras.optimizers.SGD(0.0), jit_compile=False, run_eagerly=True)
         flow.fit(x, batch_size=200, verbose=0)
     first = flow.bijectors[0]
-    np.testing.assert_allclose(numpy(first.mean), x.mean(0), rtol=1e-5, atol=1e-4 * x.std(0).min())
+    np.testing.assert_allclose(
+        numpy(first.mean), x.mean(0), rtol=1e-5, atol=1e-4 * x.std(0).min()
+    )
     np.testing.assert_allclose(numpy(first.scale), x.std(0), rtol=1e-5)
     plain = flow.compute_log_prob(x[:5])  # nothing compiled
     z, log_det = flow.forward_and_log_det(x[:5])
-    np.testing.assert_allclose(plain, numpy(flow.base.log_prob(z)) + numpy(log_det), rtol=1e-5)
-    assert len(flow.trainable_variables) == len(make(3).trainable_variables) or not make(3).built
+    np.testing.assert_allclose(
+        plain, numpy(flow.base.log_prob(z)) + numpy(log_det), rtol=1e-5
+    )
+    assert (
+        len(flow.trainable_variables) == len(make(3).trainable_variables)
+        or not make(3).built
+    )
     flow.save(tmp_path / "flow.keras")
     again = keras.saving.load_model(tmp_path / "flow.keras")
     np.testing.assert_array_equal(again.compute_log_prob(x[:5]), plain)
@@ -156,14 +187,18 @@ def test_case_03_image_flows_standardise_by_channel_unless_they_have_grey_values
     x = normal(50, 4, 4, 2) * [1e-3, 10.0] + [0, 300.0]
     flow = gf.make_real_nvp((4, 4, 2), 1, hidden=(4, 4), num_levels=1, standardize=True)
     flow.adapt(x)
-    np.testing.assert_allclose(numpy(flow.bijectors[0].scale), x.std(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        numpy(flow.bijectors[0].scale), x.std(axis=(0, 1, 2)), rtol=1e-5
+    )
     with pytest.raises(ValueError, match="num_values"):
         gf.make_glow((4, 4, 2), num_values=8, standardize=True)
 
 
 @contract
 def test_case_03_raw_units_are_named_once():
-    table = pd.DataFrame({"price": 5e3 + 1e3 * normal(300), "score": normal(300, seed=1)})
+    table = pd.DataFrame(
+        {"price": 5e3 + 1e3 * normal(300), "score": normal(300, seed=1)}
+    )
     flow = small()
     with pytest.warns(UserWarning, match="price.*standardize=True") as caught:
         flow.fit(table, verbose=0)
@@ -177,7 +212,9 @@ def test_case_03_raw_units_are_named_once():
 @contract
 @pytest.mark.parametrize("kind", ["array", "reread", "one-shot"])
 def test_case_03_all_rows_count_and_a_generator_loses_none(kind):
-    x = np.sort(normal(640, 2) * 50, axis=0)  # sorted: the first batch is not like the rest
+    x = np.sort(
+        normal(640, 2) * 50, axis=0
+    )  # sorted: the first batch is not like the rest
     seen = []
 
     def batches():
@@ -195,10 +232,14 @@ def test_case_03_all_rows_count_and_a_generator_loses_none(kind):
     flow = small(standardize=True)
     data = {"array": x, "reread": Again(), "one-shot": batches()}[kind]
     flow.fit(data, verbose=0)
-    np.testing.assert_allclose(numpy(flow.bijectors[0].mean), x.mean(0), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        numpy(flow.bijectors[0].mean), x.mean(0), rtol=1e-4, atol=1e-3
+    )
     np.testing.assert_allclose(numpy(flow.bijectors[0].scale), x.std(0), rtol=1e-5)
     steps = {"array": {20}, "reread": {10}, "one-shot": {10, 11}}[kind]
-    assert int(flow.optimizer.iterations) in steps  # Keras counts the end of a generator, too
+    assert (
+        int(flow.optimizer.iterations) in steps
+    )  # Keras counts the end of a generator, too
     assert sum(seen) == (640 if kind == "one-shot" else 0)
 
 
@@ -208,7 +249,9 @@ def test_case_03_numeric_contexts_are_standardised_and_indicators_left_alone():
     flow = small(standardize=True)
     flow.fit({"x": normal(300, 2), "context": c}, verbose=0)
     given = numpy(flow.given(c, 300))
-    np.testing.assert_allclose(given[:, 0], (c[:, 0] - c[:, 0].mean()) / c[:, 0].std(), atol=1e-3)
+    np.testing.assert_allclose(
+        given[:, 0], (c[:, 0] - c[:, 0].mean()) / c[:, 0].std(), atol=1e-3
+    )
     np.testing.assert_array_equal(given[:, 1], c[:, 1])
 
 
@@ -219,7 +262,9 @@ def test_case_04_glow_trains_alike_in_every_unit():
         flow = gf.make_glow(3, num_steps=1, hidden=(8,))
         flow.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
         x = normal(200, 3) * unit
-        losses = flow.fit(x, batch_size=50, epochs=2, shuffle=False, verbose=0).history["loss"]
+        losses = flow.fit(x, batch_size=50, epochs=2, shuffle=False, verbose=0).history[
+            "loss"
+        ]
         return np.array(losses) - 3 * np.log(unit)
 
     with warnings.catch_warnings():
@@ -240,7 +285,9 @@ def test_case_05_a_conditional_flow_in_one_dimension_works_by_default():
     flow = gf.make_gaussianization_flow(1, num_blocks=1)
     flow.compile(keras.optimizers.Adam(2e-2), jit_compile=False)
     flow.fit({"x": y, "context": c}, batch_size=100, epochs=8, verbose=0)
-    near, far = (np.mean(numpy(flow.log_prob(y, context=c + shift))) for shift in (0.0, 1.0))
+    near, far = (
+        np.mean(numpy(flow.log_prob(y, context=c + shift))) for shift in (0.0, 1.0)
+    )
     assert near > far + 0.5
     with pytest.raises(ValueError, match="make_gaussianization_flow"):
         gf.make_coupling_flow(1)
@@ -250,11 +297,15 @@ def test_case_05_a_conditional_flow_in_one_dimension_works_by_default():
 def test_case_05_a_context_that_no_part_uses_is_refused():
     flow = gf.NormalizingFlow([gf.Householder(), gf.Marginal(gf.Affine())], 2)
     flow.compile("adam")
-    with pytest.raises(ValueError, match="no part of this NormalizingFlow uses one.*context_hidden"):
+    with pytest.raises(
+        ValueError, match="no part of this NormalizingFlow uses one.*context_hidden"
+    ):
         flow.fit({"x": normal(8, 2), "context": normal(8, 1)}, verbose=0)
     assert not flow.built
     with pytest.raises(ValueError, match="no part of this"):
-        gf.make_gaussianization_flow(2, context_hidden=None).log_prob(normal(8, 2), context=normal(8, 1))
+        gf.make_gaussianization_flow(2, context_hidden=None).log_prob(
+            normal(8, 2), context=normal(8, 1)
+        )
 
 
 @contract
@@ -267,7 +318,9 @@ def test_case_06_second_parts_are_refused():
     with pytest.raises(ValueError, match=re.escape('{"x": x, "context": c}')):
         flow.fit(x, validation_data=(x, labels), verbose=0)
     with pytest.raises(ValueError, match=re.escape('{"x": x, "context": c}')):
-        flow.fit(((x[i : i + 8], labels[i : i + 8]) for i in range(0, 64, 8)), verbose=0)
+        flow.fit(
+            ((x[i : i + 8], labels[i : i + 8]) for i in range(0, 64, 8)), verbose=0
+        )
     flow.fit(x, x, validation_data=(x, x), verbose=0)
     flow.fit(((x[i : i + 8], x[i : i + 8]) for i in range(0, 64, 8)), verbose=0)
 
@@ -280,18 +333,26 @@ def test_case_07_inside_another_model_the_log_determinant_counts():
     for inner in (truth, gf.Chain(small().bijectors)):
         symbol = keras.Input((2,))
         outer = keras.Model(symbol, inner(symbol))
-        outer.compile(keras.optimizers.SGD(1e-2), loss=gf.base_nll_loss, jit_compile=False)
+        outer.compile(
+            keras.optimizers.SGD(1e-2), loss=gf.base_nll_loss, jit_compile=False
+        )
         models.append(outer)
     for outer in models:
         outer.evaluate(x, x, verbose=0)
-    np.testing.assert_allclose(models[0].evaluate(x, x, verbose=0), truth.evaluate(x, verbose=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        models[0].evaluate(x, x, verbose=0), truth.evaluate(x, verbose=0), rtol=1e-5
+    )
     alone = small()
     alone.started = True
     alone.compile(keras.optimizers.SGD(1e-2), jit_compile=False)
     alone.build({"x": (None, 2)})
     alone.set_weights(truth.get_weights())
     options = {"batch_size": 64, "epochs": 2, "shuffle": False, "verbose": 0}
-    np.testing.assert_allclose(models[0].fit(x, x, **options).history["loss"], alone.fit(x, **options).history["loss"], rtol=1e-4)
+    np.testing.assert_allclose(
+        models[0].fit(x, x, **options).history["loss"],
+        alone.fit(x, **options).history["loss"],
+        rtol=1e-4,
+    )
 
 
 @contract
@@ -299,16 +360,27 @@ def test_case_08_a_nan_in_a_context_is_never_a_number():
     flow = conditional()
     x, c = normal(6, 2), normal(6, 1, seed=1)
     c[2] = np.nan
-    for answer in (flow.log_prob(x, context=c), flow.compute_log_prob(x, c), flow.invert(x, context=c)[:, 0]):
+    for answer in (
+        flow.log_prob(x, context=c),
+        flow.compute_log_prob(x, c),
+        flow.invert(x, context=c)[:, 0],
+    ):
         assert np.flatnonzero(np.isnan(numpy(answer))).tolist() == [2]
     with pytest.raises(ValueError, match="context.* row 2"):
         flow.fit({"x": x, "context": c}, verbose=0)
     with pytest.raises(ValueError, match="context at row 2"):
         flow.sample(6, context=c)
-    loss = flow.evaluate(({"x": x[i : i + 3], "context": c[i : i + 3]} for i in (3, 0)), steps=2, verbose=0)
+    loss = flow.evaluate(
+        ({"x": x[i : i + 3], "context": c[i : i + 3]} for i in (3, 0)),
+        steps=2,
+        verbose=0,
+    )
     assert np.isnan(loss)
     x[1] = np.nan
-    assert np.flatnonzero(np.isnan(numpy(flow.log_prob(x, context=c)))).tolist() == [1, 2]
+    assert np.flatnonzero(np.isnan(numpy(flow.log_prob(x, context=c)))).tolist() == [
+        1,
+        2,
+    ]
 
 
 # Tables and weights
@@ -317,7 +389,9 @@ def test_case_08_a_nan_in_a_context_is_never_a_number():
 @contract
 def test_case_09_fit_warns_of_columns_without_a_density():
     n = 400
-    table = pd.DataFrame({"size": normal(n), "member": np.arange(n) % 2, "site": np.full(n, 3.0)})
+    table = pd.DataFrame(
+        {"size": normal(n), "member": np.arange(n) % 2, "site": np.full(n, 3.0)}
+    )
     with pytest.warns(UserWarning, match="no bound") as caught:
         small(3).fit(table, verbose=0)
     text = str(caught[0].message)
@@ -336,7 +410,10 @@ def test_case_09_layers_of_another_trained_flow_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         first.fit(x, verbose=0)  # the other one has seen no data
-    with pytest.warns(UserWarning, match="Standardize, Marginal of this flow are layers of another flow"):
+    with pytest.warns(
+        UserWarning,
+        match="Standardize, Marginal of this flow are layers of another flow",
+    ):
         second.fit(x, verbose=0)
     third = flow_of(gf.Standardize(), gf.Marginal(gf.Affine()))
     with warnings.catch_warnings():
@@ -359,9 +436,13 @@ def test_case_10_weights_are_checked_and_a_weight_of_zero_means_absent():
     far[5] = 1e20
     flow.fit(kept, verbose=0)
     expected = -numpy(flow.log_prob(kept)).sum() / 64
-    np.testing.assert_allclose(flow.evaluate(far, sample_weight=weights, verbose=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        flow.evaluate(far, sample_weight=weights, verbose=0), expected, rtol=1e-5
+    )
     far[5] = np.nan
-    np.testing.assert_allclose(flow.evaluate(far, sample_weight=weights, verbose=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        flow.evaluate(far, sample_weight=weights, verbose=0), expected, rtol=1e-5
+    )
     batch = (far.astype("float32"), np.zeros(64), weights.astype("float32"))
     before = [w.copy() for w in flow.get_weights()]
     flow.fit((b for b in [batch]), verbose=0)
@@ -383,8 +464,14 @@ def test_case_11_masked_rows_are_refused():
 
 
 def test_case_12_images_outside_the_grey_values_are_refused_under_a_tape_too():
-    tf = pytest.importorskip("tensorflow") if BACKEND == "tensorflow" else pytest.skip("TensorFlow's own")
-    flow = gf.NormalizingFlow([gf.UniformDequantization(4), gf.Flatten(), gf.Marginal(gf.Affine())], (2, 2, 1))
+    tf = (
+        pytest.importorskip("tensorflow")
+        if BACKEND == "tensorflow"
+        else pytest.skip("TensorFlow's own")
+    )
+    flow = gf.NormalizingFlow(
+        [gf.UniformDequantization(4), gf.Flatten(), gf.Marginal(gf.Affine())], (2, 2, 1)
+    )
     with tf.GradientTape(), pytest.raises(ValueError, match="from 0 to 3"):
         flow.log_prob(tf.fill((3, 2, 2, 1), 9.0))
 
@@ -408,14 +495,22 @@ def test_case_12_a_policy_of_double_precision_is_refused():
 @contract
 def test_case_12_weights_of_another_structure_are_refused(tmp_path):
     def build(mask=(True, False), base=None, activation="relu"):
-        flow = gf.make_real_nvp(2, 2, hidden=(4,), mask=mask, base=base, activation=activation)
+        flow = gf.make_real_nvp(
+            2, 2, hidden=(4,), mask=mask, base=base, activation=activation
+        )
         flow.build((None, 2))
         return flow
 
     build().save_weights(tmp_path / "a.weights.h5")
     build().load_weights(tmp_path / "a.weights.h5")
-    for other in (build(mask=(False, True)), build(base=gf.StandardLogistic()), build(activation="tanh")):
-        with pytest.raises(ValueError, match="weights saved with|could not be loaded|base"):
+    for other in (
+        build(mask=(False, True)),
+        build(base=gf.StandardLogistic()),
+        build(activation="tanh"),
+    ):
+        with pytest.raises(
+            ValueError, match="weights saved with|could not be loaded|base"
+        ):
             other.load_weights(tmp_path / "a.weights.h5")
 
 
@@ -435,7 +530,11 @@ def test_case_14_an_unbuilt_flow_can_be_copied_pickled_and_saved(tmp_path):
         loaded = keras.saving.load_model(tmp_path / "unbuilt.keras")
         for other in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), loaded):
             assert not other.built
-            assert np.isfinite(numpy(other.compute_log_prob(x) if other.ensure_built() is None else None)).all()
+            assert np.isfinite(
+                numpy(
+                    other.compute_log_prob(x) if other.ensure_built() is None else None
+                )
+            ).all()
             assert len(other.weights) > 0
 
 
@@ -473,7 +572,9 @@ def test_case_14_first_called_inside_a_trace():
         inside = jax.jit(lambda x: flow.log_prob(x))(x)
     else:
         inside = flow.log_prob(x)
-    np.testing.assert_allclose(numpy(inside), numpy(flow.compute_log_prob(x)), rtol=1e-5)
+    np.testing.assert_allclose(
+        numpy(inside), numpy(flow.compute_log_prob(x)), rtol=1e-5
+    )
     copy.deepcopy(flow)  # all weights can be read outside
 
 
@@ -500,19 +601,28 @@ a, b = train(contextlib.nullcontext()), train(two.scope())
 np.testing.assert_allclose(a, b, rtol=1e-4)
 print("equal")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
 
 
 @contract
 def test_case_17_a_shared_conditioner_is_refused_at_once():
     network = gf.MLPConditioner(2, (4,))
-    layers = [gf.AffineCoupling([True, False], network), gf.AffineCoupling([False, True], network)]
+    layers = [
+        gf.AffineCoupling([True, False], network),
+        gf.AffineCoupling([False, True], network),
+    ]
     with pytest.raises(ValueError, match="Expected distinct conditioners"):
         gf.NormalizingFlow(layers, 2)
     head = gf.MLPConditioner(4, (4,))
     with pytest.raises(ValueError, match="Expected distinct conditioners"):
-        gf.NormalizingFlow([gf.Chain([gf.Marginal(gf.Affine(), head)])], 2, base=gf.DiagonalNormal(head))
+        gf.NormalizingFlow(
+            [gf.Chain([gf.Marginal(gf.Affine(), head)])],
+            2,
+            base=gf.DiagonalNormal(head),
+        )
 
 
 @contract
@@ -523,10 +633,14 @@ def test_case_18_queries_of_symbolic_tensors_are_layers(tmp_path):
     for query in ("log_prob", "invert"):
         model = keras.Model(symbol, getattr(flow, query)(symbol))
         expected = numpy(getattr(flow, f"compute_{query}")(x))
-        np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6
+        )
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        again.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 @on_tensorflow
@@ -546,8 +660,12 @@ def test_case_19_an_exported_flow_serves_its_density(tmp_path, with_context):
     expected = numpy(flow.compute_log_prob(x, *given))
     for rows in (1, 7):
         some = [g[:rows] for g in given]
-        np.testing.assert_allclose(served.serve(x[:rows], *some), expected[:rows], rtol=1e-5)
-    np.testing.assert_allclose(served.invert(served.forward(x, *given), *given), x, atol=1e-4)
+        np.testing.assert_allclose(
+            served.serve(x[:rows], *some), expected[:rows], rtol=1e-5
+        )
+    np.testing.assert_allclose(
+        served.invert(served.forward(x, *given), *given), x, atol=1e-4
+    )
 
 
 # Reading
@@ -558,19 +676,32 @@ def test_case_22_labels_one_row_and_many_samples_per_row():
     x, labels = normal(64, 2), np.arange(64) % 3
     flow = small()
     flow.fit({"x": x, "context": labels}, verbose=0)
-    np.testing.assert_array_equal(numpy(flow.log_prob(x, context=labels)), numpy(flow.log_prob(x, context=labels[:, None])))
+    np.testing.assert_array_equal(
+        numpy(flow.log_prob(x, context=labels)),
+        numpy(flow.log_prob(x, context=labels[:, None])),
+    )
     one = numpy(flow.log_prob(x, context=[[2.0]]))
-    np.testing.assert_allclose(one, numpy(flow.log_prob(x, context=np.full(64, 2.0))), rtol=1e-6)
+    np.testing.assert_allclose(
+        one, numpy(flow.log_prob(x, context=np.full(64, 2.0))), rtol=1e-6
+    )
     np.testing.assert_allclose(numpy(flow.compute_log_prob(x, [[2.0]])), one, rtol=1e-5)
     samples = numpy(flow.sample(5, seed=0, context=[0, 1, 2], per_row=True))
     assert samples.shape == (3, 5, 2)
     pairs = flow.sample_and_log_prob(5, seed=0, context=[0, 1, 2], per_row=True)
     np.testing.assert_array_equal(numpy(pairs[0]), samples)
     for i in range(3):
-        np.testing.assert_allclose(numpy(pairs[1])[i], numpy(flow.log_prob(samples[i], context=[[i]])), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            numpy(pairs[1])[i],
+            numpy(flow.log_prob(samples[i], context=[[i]])),
+            rtol=1e-3,
+            atol=1e-4,
+        )
     assert flow.invert(x, context=[[1.0]]).shape == (64, 2)
     flow.fit({"x": x, "context": [[1.0]]}, verbose=0)
-    batches = [({"x": x[:32], "context": labels[:32]},), ({"x": x[32:], "context": labels[32:]},)]
+    batches = [
+        ({"x": x[:32], "context": labels[:32]},),
+        ({"x": x[32:], "context": labels[32:]},),
+    ]
     flow.fit(iter(batches), verbose=0)
 
 
@@ -588,10 +719,15 @@ def test_case_23_contexts_of_another_length_or_width_get_one_sentence():
             lambda c: flow.fit(iter([({"x": x, "context": c},)]), verbose=0),
             lambda c: flow(x, context=c),
         ):
-            with pytest.raises(ValueError, match=rf"Expected context of shape \(8, 1\).*received shape {came}"):
+            with pytest.raises(
+                ValueError,
+                match=rf"Expected context of shape \(8, 1\).*received shape {came}",
+            ):
                 call(context)
     for call in (flow.log_prob, flow.invert, flow.fit, flow.evaluate):
-        with pytest.raises(ValueError, match="Expected context of shape .*received none"):
+        with pytest.raises(
+            ValueError, match="Expected context of shape .*received none"
+        ):
             call(x)
 
 
@@ -601,7 +737,10 @@ def test_case_23_sets_of_any_size_with_a_summary_network():
     class Summary(keras.layers.Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
-            self.inner, self.head = keras.layers.Dense(4, "relu"), keras.layers.Dense(2, kernel_initializer="zeros")
+            self.inner, self.head = (
+                keras.layers.Dense(4, "relu"),
+                keras.layers.Dense(2, kernel_initializer="zeros"),
+            )
 
         def build(self, shapes):
             self.inner.build((None, None, 2))
@@ -610,7 +749,11 @@ def test_case_23_sets_of_any_size_with_a_summary_network():
 
         def call(self, inputs, training=None):
             kept, points = inputs
-            return self.head(keras.ops.concatenate([kept, keras.ops.mean(self.inner(points), axis=1)], axis=-1))
+            return self.head(
+                keras.ops.concatenate(
+                    [kept, keras.ops.mean(self.inner(points), axis=1)], axis=-1
+                )
+            )
 
         def compute_output_shape(self, shapes):
             return (shapes[0][0], 2)
@@ -630,7 +773,9 @@ def test_case_23_sets_of_any_size_with_a_summary_network():
 def test_case_24_frames_are_read_by_name():
     n = 60
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"a": normal(n), "b": pd.array(rng.integers(0, 1000, n) / 250, "Float64")})
+    table = pd.DataFrame(
+        {"a": normal(n), "b": pd.array(rng.integers(0, 1000, n) / 250, "Float64")}
+    )
     flow = small()
     flow.fit(table, verbose=0)
     expected = numpy(flow.log_prob(table.to_numpy("float64")))
@@ -658,8 +803,13 @@ def test_case_25_plain_meanings_are_taken():
     flow = small()
     x = normal(5, 2)
     flow.fit(x, verbose=0)
-    np.testing.assert_allclose(flow.predict(x.tolist(), verbose=0), numpy(flow(x)), rtol=1e-5, atol=1e-6)
-    draws = [numpy(flow.sample(3, seed=seed)) for seed in (3, np.int64(3), 2**63, np.random.default_rng(0))]
+    np.testing.assert_allclose(
+        flow.predict(x.tolist(), verbose=0), numpy(flow(x)), rtol=1e-5, atol=1e-6
+    )
+    draws = [
+        numpy(flow.sample(3, seed=seed))
+        for seed in (3, np.int64(3), 2**63, np.random.default_rng(0))
+    ]
     np.testing.assert_array_equal(draws[0], draws[1])
     given = conditional()
     z = given(x, context=normal(5, 1))
@@ -670,13 +820,22 @@ def test_case_25_plain_meanings_are_taken():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda f: f.fit(None), "Expected x as an array, a frame or a data set, received None"),
+        (
+            lambda f: f.fit(None),
+            "Expected x as an array, a frame or a data set, received None",
+        ),
         (lambda f: f.fit(np.zeros((0, 2))), "Expected x with at least one row"),
-        (lambda f: f.log_prob(None), "Expected x as an array, a frame or a data set, received None"),
+        (
+            lambda f: f.log_prob(None),
+            "Expected x as an array, a frame or a data set, received None",
+        ),
         (lambda f: f.log_prob("x"), "received 'x'"),
         (lambda f: f.log_prob(iter([normal(2, 2)])), "Expected x as an array"),
         (lambda f: f.log_prob(3.0), "one row per event"),
-        (lambda f: f.invert(np.zeros((5, 3))), r"Expected latents of shape \('batch', 2\), received shape \(5, 3\)"),
+        (
+            lambda f: f.invert(np.zeros((5, 3))),
+            r"Expected latents of shape \('batch', 2\), received shape \(5, 3\)",
+        ),
         (lambda f: f.sample(2.5), "Expected num_samples >= 0"),
         (lambda f: f.sample("3"), "Expected num_samples >= 0"),
         (lambda f: f.sample(3, seed="a"), "Expected seed >= 0"),
@@ -698,7 +857,10 @@ def test_case_25_everything_else_gets_one_sentence(call, message):
 
 
 @contract
-@pytest.mark.parametrize("make", [lambda: gf.make_coupling_flow(2, 1, hidden=(8,)), lambda: small(standardize=True)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: gf.make_coupling_flow(2, 1, hidden=(8,)), lambda: small(standardize=True)],
+)
 def test_a_rows_density_does_not_depend_on_its_company(make):
     flow, x = make(), 2 * normal(300, 2)
     flow.adapt(x) if flow.bijectors[0].awaits_data else flow.ensure_built()

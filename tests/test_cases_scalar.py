@@ -23,7 +23,9 @@ SCALARS = {
     "spline": gf.RationalQuadraticSpline(3, bound=3.0),
     "spline, two bins": gf.RationalQuadraticSpline(2, bound=3.0),
 }
-NUMBERS = np.array([-40.0, -3.0, -0.7, 0.0, 0.3, 3.0, 1e5], "float32")  # inside a spline, at its ends and beyond
+NUMBERS = np.array(
+    [-40.0, -3.0, -0.7, 0.0, 0.3, 3.0, 1e5], "float32"
+)  # inside a spline, at its ends and beyond
 
 
 def numpy(*tensors):
@@ -35,7 +37,10 @@ def compiled(function, how):
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        wrap = {"graph": tf.function, "xla": functools.partial(tf.function, jit_compile=True)}
+        wrap = {
+            "graph": tf.function,
+            "xla": functools.partial(tf.function, jit_compile=True),
+        }
     elif BACKEND == "jax":
         import jax
 
@@ -49,11 +54,17 @@ def compiled(function, how):
 
 def rows_with_nan(scalar):
     "Numbers, parameters and which rows hold a NaN: in the number, or in one entry of one parameter."
-    places = [None, ("x", 0), *((name, i) for name, size in scalar.param_sizes.items() for i in range(size))]
+    places = [
+        None,
+        ("x", 0),
+        *((name, i) for name, size in scalar.param_sizes.items() for i in range(size)),
+    ]
     rows = list(itertools.product(places, NUMBERS))
     x = np.array([number for _, number in rows])[:, None]
     params = random_params(scalar, x.shape, seed=1)
-    params = {name: ops.convert_to_numpy(value).copy() for name, value in params.items()}
+    params = {
+        name: ops.convert_to_numpy(value).copy() for name, value in params.items()
+    }
     for row, (place, _) in enumerate(rows):
         if place == ("x", 0):
             x[row] = np.nan
@@ -72,21 +83,31 @@ def test_case_08_nan_gives_nan(name, direction, how):
     "In the number or in any parameter, in values and log-slopes; the rows beside it stay numbers."
     scalar = SCALARS[name]
     x, params, broken = rows_with_nan(scalar)
-    value, log_slope = numpy(*compiled(getattr(scalar, direction), how)(ops.convert_to_tensor(x), params))
+    value, log_slope = numpy(
+        *compiled(getattr(scalar, direction), how)(ops.convert_to_tensor(x), params)
+    )
     for found in (value, log_slope):
         np.testing.assert_array_equal(np.isnan(found[:, 0]), broken)
 
 
 @pytest.mark.parametrize("how", MODES)
-@pytest.mark.parametrize("clamp", [gf.tanh_log_scale_clamp(), gf.sigmoid_log_scale_clamp()])
+@pytest.mark.parametrize(
+    "clamp", [gf.tanh_log_scale_clamp(), gf.sigmoid_log_scale_clamp()]
+)
 def test_case_08_clamps_keep_nan(clamp, how):
     raw = np.array([[np.nan, 0.0, 50.0, -50.0] * 5], "float32")
     (found,) = numpy(compiled(clamp, how)(ops.convert_to_tensor(raw)))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(raw))
 
 
-only_jax = pytest.mark.skipif(BACKEND != "jax", reason="forward mode is jax.jvp; the other backends have reverse mode")
-SOME = {name: SCALARS[name] for name in ("additive", "affine", "mixture", "logistic", "spline")}
+only_jax = pytest.mark.skipif(
+    BACKEND != "jax",
+    reason="forward mode is jax.jvp; the other backends have reverse mode",
+)
+SOME = {
+    name: SCALARS[name]
+    for name in ("additive", "affine", "mixture", "logistic", "spline")
+}
 
 
 def changed(scalar, seed=0):
@@ -96,7 +117,11 @@ def changed(scalar, seed=0):
     params = random_params(scalar, x.shape, seed=1)
     at = [x, *(ops.convert_to_numpy(params[name]) for name in names)]
     changes = [generator.normal(size=v.shape).astype("float32") for v in at]
-    return at, changes, lambda method: lambda x, *values: method(x, dict(zip(names, values)))
+    return (
+        at,
+        changes,
+        lambda method: lambda x, *values: method(x, dict(zip(names, values))),
+    )
 
 
 def differences(function, at, changes, h=1e-6):
@@ -105,7 +130,10 @@ def differences(function, at, changes, h=1e-6):
 
     with jax.enable_x64(True):
         wide = jax.jit(function)
-        ends = [wide(*(v.astype("float64") + s * h * c for v, c in zip(at, changes))) for s in (-1, 1)]
+        ends = [
+            wide(*(v.astype("float64") + s * h * c for v, c in zip(at, changes)))
+            for s in (-1, 1)
+        ]
         assert all(str(v.dtype) == "float64" for v in jax.tree.leaves(ends))
         return jax.tree.map(lambda low, high: np.asarray((high - low) / (2 * h)), *ends)
 
@@ -120,13 +148,20 @@ def test_case_18_forward_mode_of_scalars(name, direction):
 
     at, changes, as_function = changed(SOME[name])
     function = as_function(getattr(SOME[name], direction))
-    _, found = jax.jit(lambda at, changes: jax.jvp(function, at, changes))(tuple(at), tuple(changes))
+    _, found = jax.jit(lambda at, changes: jax.jvp(function, at, changes))(
+        tuple(at), tuple(changes)
+    )
     for ours, expected in zip(found, differences(function, at, changes)):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=3e-5)
     weights = tuple(np.random.default_rng(9).normal(size=(2, 20, 1)).astype("float32"))
     pulled = jax.jit(lambda *at: jax.vjp(function, *at)[1](weights))(*at)
     forward = sum(float(np.sum(w * v)) for w, v in zip(weights, found))
-    np.testing.assert_allclose(forward, sum(float(np.sum(c * v)) for c, v in zip(changes, pulled)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        forward,
+        sum(float(np.sum(c * v)) for c, v in zip(changes, pulled)),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 @contract
@@ -140,14 +175,23 @@ def test_case_18_second_derivatives_of_a_mixture(direction):
     function = as_function(getattr(gf.MixtureCDF(3), direction))
     total = lambda *at: sum(v.sum() for v in function(*at))
     along = lambda x: jax.jvp(total, (x, *at[1:]), tuple(changes))[1]
-    forward_over_reverse = jax.jit(lambda at: jax.jvp(jax.grad(total), at, tuple(changes))[1])(tuple(at))
+    forward_over_reverse = jax.jit(
+        lambda at: jax.jvp(jax.grad(total), at, tuple(changes))[1]
+    )(tuple(at))
     expected = differences(jax.grad(total), at, changes, h=1e-5)
     np.testing.assert_allclose(forward_over_reverse, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(jax.jit(jax.grad(along))(at[0]), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(along))(at[0]), expected, rtol=1e-4, atol=1e-4
+    )
     of_x = lambda x: total(x, *at[1:])
     hessian = jax.jit(jax.hessian(of_x))(at[0])[:, 0, :, 0]
     still = [changes[0], *(0 * c for c in changes[1:])]
-    np.testing.assert_allclose(hessian @ changes[0][:, 0], differences(jax.grad(total), at, still, h=1e-5)[:, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        hessian @ changes[0][:, 0],
+        differences(jax.grad(total), at, still, h=1e-5)[:, 0],
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 @contract
@@ -159,7 +203,9 @@ def test_case_18_jacobians_agree_forward_and_reverse(direction):
 
     at, _, as_function = changed(gf.MixtureCDF(3))
     of_x = lambda x: as_function(getattr(gf.MixtureCDF(3), direction))(x, *at[1:])
-    for ours, theirs in zip(jax.jit(jax.jacfwd(of_x))(at[0]), jax.jit(jax.jacrev(of_x))(at[0])):
+    for ours, theirs in zip(
+        jax.jit(jax.jacfwd(of_x))(at[0]), jax.jit(jax.jacrev(of_x))(at[0])
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -168,7 +214,9 @@ FLOWS = {
     "maf": lambda: gf.make_maf(2, hidden=(8,)),
     "iaf": lambda: gf.make_iaf(2, hidden=(8,)),
     "maf, mixtures": lambda: gf.make_maf(2, hidden=(8,), scalar=gf.MixtureCDF(3)),
-    "splines": lambda: gf.NormalizingFlow([gf.SplineCoupling([True, False], gf.MLPConditioner(11, (8,)), 4)], 2),
+    "splines": lambda: gf.NormalizingFlow(
+        [gf.SplineCoupling([True, False], gf.MLPConditioner(11, (8,)), 4)], 2
+    ),
 }
 
 
@@ -177,7 +225,13 @@ SLOW = {"iaf", "maf, mixtures", "splines"}
 
 @contract
 @only_jax
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FLOWS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in FLOWS
+    ],
+)
 def test_case_18_forward_mode_of_flows(name):
     "There and back the change of an event is itself, and the two log-determinants change by opposite amounts."
     import jax
@@ -194,11 +248,19 @@ def test_case_18_forward_mode_of_flows(name):
         back, inverse_log_det = flow.inverse_and_log_det(z)
         return back, log_det + inverse_log_det, log_det
 
-    _, (moved, none, some) = jax.jit(lambda x, change: jax.jvp(there_and_back, (x,), (change,)))(x, change)
+    _, (moved, none, some) = jax.jit(
+        lambda x, change: jax.jvp(there_and_back, (x,), (change,))
+    )(x, change)
     np.testing.assert_allclose(moved, change, atol=2e-3)
     np.testing.assert_allclose(none, np.zeros(6), atol=2e-3)
     assert np.abs(some).max() > 1e-2
-    plain = (lambda f: f) if name == "maf" else jax.jit  # without jit the flow runs plainly in a trace, slowly where it is deep
-    pushed = plain(lambda x, change: jax.jvp(flow.log_prob, (x,), (change,))[1])(x, change)
+    plain = (
+        (lambda f: f) if name == "maf" else jax.jit
+    )  # without jit the flow runs plainly in a trace, slowly where it is deep
+    pushed = plain(lambda x, change: jax.jvp(flow.log_prob, (x,), (change,))[1])(
+        x, change
+    )
     slope = plain(jax.grad(lambda x: flow.log_prob(x).sum()))(x)
-    np.testing.assert_allclose(pushed, np.sum(slope * change, axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        pushed, np.sum(slope * change, axis=1), rtol=1e-4, atol=1e-4
+    )

@@ -79,7 +79,9 @@ def test_case_09_cylinders():
     assert finding.message == message + "has no bound."
     assert "its spacing, 1 (`UniformDequantization`" in finding.remedy
     assert report.columns_with("grid") == ["cylinders"]
-    assert str(report).count("'cylinders'") == 1 + len(kinds(report, "cylinders") & {"units"})
+    assert str(report).count("'cylinders'") == 1 + len(
+        kinds(report, "cylinders") & {"units"}
+    )
 
 
 @pytest.mark.parametrize("share", [0.06, 0.2, 0.6])
@@ -118,7 +120,9 @@ def test_case_09_grids(step, x):
     report = inspect_table(x)
     (finding,) = [f for f in report if f.kind == "grid"]
     np.testing.assert_allclose(finding.value, step, rtol=1e-8)
-    off = x / finding.value - np.round((x - x[0]) / finding.value) - x[0] / finding.value
+    off = (
+        x / finding.value - np.round((x - x[0]) / finding.value) - x[0] / finding.value
+    )
     assert np.abs(off).max() < 1e-6  # by its meaning
 
 
@@ -146,7 +150,9 @@ def test_case_09_no_visible_grid(x):
 
 def test_case_09_copies():
     a, b = NORMAL[:, 0], NORMAL[:, 1]
-    frame = pd.DataFrame({"a": a, "b": b, "equal": a, "inches": b / 2.54, "f": 32 - 1.8 * a})
+    frame = pd.DataFrame(
+        {"a": a, "b": b, "equal": a, "inches": b / 2.54, "f": 32 - 1.8 * a}
+    )
     found = {f.columns: f.message for f in inspect_table(frame) if f.kind == "copy"}
     assert set(found) == {("equal", "a"), ("inches", "b"), ("f", "a")}
     assert "column 'equal' equals column 'a'" in found["equal", "a"]
@@ -154,7 +160,9 @@ def test_case_09_copies():
     assert "is column 'a' times -1.8, plus 32:" in found["f", "a"]
 
 
-@pytest.mark.parametrize("noise, seen", [(0, True), (1e-8, True), (1e-5, False), (1e-3, False)])
+@pytest.mark.parametrize(
+    "noise, seen", [(0, True), (1e-8, True), (1e-5, False), (1e-3, False)]
+)
 def test_case_09_copies_are_exact_to_what_float32_tells_apart(noise, seen):
     copy = 3 * NORMAL[:, 0] + noise * NORMAL[:, 1] - 7
     report = inspect_table(np.column_stack([NORMAL[:, 0], copy]))
@@ -215,10 +223,16 @@ def test_case_09_ranks_agree_with_singular_values():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         rank = rng.integers(2, 9)
-        x = rng.normal(size=(200, rank)) @ rng.normal(size=(rank, 10)) + rng.normal(size=10)
+        x = rng.normal(size=(200, rank)) @ rng.normal(size=(rank, 10)) + rng.normal(
+            size=10
+        )
         found = inspect_table(x)
         redundant = 10 - np.linalg.matrix_rank(x - x.mean(0))
-        assert sum(f.kind == "linear" for f in found) == len(found.columns_with("linear")) == redundant
+        assert (
+            sum(f.kind == "linear" for f in found)
+            == len(found.columns_with("linear"))
+            == redundant
+        )
 
 
 def test_case_09_nearly_dependent_columns_are_no_combination():
@@ -266,7 +280,12 @@ def test_case_09_no_false_alarms_on_continuous_tables(dtype):
 def test_case_09_heavy_tails_alarm_seldom_and_errors_always():
     tails = {"t(3)": stats.t(3), "lognormal": stats.lognorm(1)}
     for label, law in tails.items():
-        rate = np.mean([len(alarms(inspect_table(law.rvs(1000, random_state=s)))) for s in range(100)])
+        rate = np.mean(
+            [
+                len(alarms(inspect_table(law.rvs(1000, random_state=s))))
+                for s in range(100)
+            ]
+        )
         assert rate <= 0.05, (label, rate)
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -274,7 +293,10 @@ def test_case_09_heavy_tails_alarm_seldom_and_errors_always():
         rows = np.sort(rng.choice(1000, 3, replace=False))
         x[rows] = rng.choice([-999, 5000, 1e6, 1e300], 3)
         (finding,) = [f for f in inspect_table(x) if f.kind == "outliers"]
-        assert f"3 rows far from all others (rows {', '.join(map(str, rows))})" in finding.message
+        assert (
+            f"3 rows far from all others (rows {', '.join(map(str, rows))})"
+            in finding.message
+        )
 
 
 def test_case_09_real_tables():
@@ -296,7 +318,9 @@ def test_case_09_real_tables():
 
 def test_case_02_inspect_a_date_in_seconds():
     x = 1.7e9 + 30 * np.random.default_rng(0).normal(size=10_000)
-    (finding,) = [f for f in inspect_table(pd.DataFrame({"when": x})) if f.kind == "float32"]
+    (finding,) = [
+        f for f in inspect_table(pd.DataFrame({"when": x})) if f.kind == "float32"
+    ]
     assert finding.severity == "warning" and finding.columns == ("when",)
     assert f"3 of {len(np.unique(x)):,} distinct values" in finding.message
     assert "standardize=True" in finding.remedy
@@ -304,20 +328,33 @@ def test_case_02_inspect_a_date_in_seconds():
     assert alarms(inspect_table(x - x.mean())) == []
 
 
-@pytest.mark.parametrize("size, seen", [(1e3, False), (1e5, True), (1e9, True), (1e11, True)])
+@pytest.mark.parametrize(
+    "size, seen", [(1e3, False), (1e5, True), (1e9, True), (1e11, True)]
+)
 def test_case_02_inspect_spacing_against_spread(size, seen):
     x = size + NORMAL[:, 0]
     assert bool(inspect_table(x).columns_with("float32")) == seen
-    spacing = np.diff(np.sort(np.array([size, np.nextafter(np.float32(size), np.inf)])))[0]
+    spacing = np.diff(
+        np.sort(np.array([size, np.nextafter(np.float32(size), np.inf)]))
+    )[0]
     assert (spacing > 1e-3) == seen  # the rule, by another route
-    assert inspect_table(x).columns_with("constant") == inspect_table(x).columns_with("tied") == []
+    assert (
+        inspect_table(x).columns_with("constant")
+        == inspect_table(x).columns_with("tied")
+        == []
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-320, 1e-40, 1e35, 1e200, 1e307])
 def test_case_02_inspect_sizes_beyond_float32(scale):
     x = scale * NORMAL[:, 0]
     assert kinds(inspect_table(x), 0) >= {"float32"}
-    assert inspect_table(x / scale if scale > 1e-300 else NORMAL[:, 0]).columns_with("float32") == []
+    assert (
+        inspect_table(x / scale if scale > 1e-300 else NORMAL[:, 0]).columns_with(
+            "float32"
+        )
+        == []
+    )
 
 
 def test_case_02_inspect_a_column_that_is_float32_already():
@@ -347,7 +384,9 @@ def test_case_11_inspect_masked_rows():
     assert "column 'c' has 1 NaN entry, first in row 900" in str(report)
     assert report[0].severity == "refuse"
     assert not inspect_table(np.ma.array(NORMAL))  # no mask at all
-    assert inspect_table(np.ma.array(NORMAL[:, 0], mask=NORMAL[:, 0] > 0)).columns_with("missing") == [0]
+    assert inspect_table(np.ma.array(NORMAL[:, 0], mask=NORMAL[:, 0] > 0)).columns_with(
+        "missing"
+    ) == [0]
 
 
 def test_case_11_inspect_gaps_do_not_hide_the_rest():
@@ -368,10 +407,14 @@ def test_case_24_inspect_nullable_and_bool_columns_are_read():
         {
             "count": pd.array([3, None, 5, 8] * 50, dtype="Int64"),
             "yes": pd.array([True, False, None, True] * 50, dtype="boolean"),
-            "real": pd.array(np.where(np.arange(200) == 9, None, NORMAL[:200, 0]), dtype="Float64"),
+            "real": pd.array(
+                np.where(np.arange(200) == 9, None, NORMAL[:200, 0]), dtype="Float64"
+            ),
             "flag": [True, False] * 100,
             "full": pd.array(NORMAL[:200, 1], dtype="Float64"),
-            "object": pd.Series([1, 2.5, None, True, decimal.Decimal("7.25")] * 40, dtype=object),
+            "object": pd.Series(
+                [1, 2.5, None, True, decimal.Decimal("7.25")] * 40, dtype=object
+            ),
         }
     )
     report = inspect_table(frame)
@@ -405,7 +448,9 @@ def test_case_24_inspect_columns_without_numbers():
     remedies = {f.columns[0]: f.remedy for f in report}
     for name in ("day", "zone", "date"):
         assert remedies[name] == "Give it as seconds since a start, as float64."
-    assert "first '?' in row 1" in str(next(f for f in report if f.columns == ("mixed",)))
+    assert "first '?' in row 1" in str(
+        next(f for f in report if f.columns == ("mixed",))
+    )
     assert {f.severity for f in report} == {"refuse"}
     assert len(report) == len(columns)
 
@@ -466,7 +511,9 @@ def test_case_24_inspect_tables_of_every_make_agree():
         got = [str(f).replace("1 empty", "1 NaN") for f in inspect_table(other)]
         assert got == expected, type(other)
     for array in arrays:
-        assert [str(f) for f in inspect_table(array, columns=names)] == expected, type(array)
+        assert [str(f) for f in inspect_table(array, columns=names)] == expected, type(
+            array
+        )
     one = inspect_table(frame["c"])
     assert one.columns == ["c"] and kinds(one, "c") == {"tied", "grid"}
     assert inspect_table(x[:, 2].tolist()).columns_with("tied") == [0]
@@ -512,13 +559,19 @@ def test_case_24_inspect_names():
     ],
 )
 def test_case_24_inspect_refuses_what_is_no_table(x):
-    with pytest.raises((TypeError, ValueError), match=r"^Expected a table: .*received [^\n]*$"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^Expected a table: .*received [^\n]*$"
+    ):
         inspect_table(x)
 
 
-@pytest.mark.parametrize("n, d", [(0, 3), (1, 1), (1, 4), (2, 1), (2, 2), (3, 1), (3, 40), (4, 3)])
+@pytest.mark.parametrize(
+    "n, d", [(0, 3), (1, 1), (1, 4), (2, 1), (2, 2), (3, 1), (3, 40), (4, 3)]
+)
 def test_case_24_inspect_tables_of_few_rows(n, d):
-    report = inspect_table(NORMAL[:n, :1] * np.arange(1, d + 1) ** 2.5 + NORMAL[:n, 1:2] * np.arange(d))
+    report = inspect_table(
+        NORMAL[:n, :1] * np.arange(1, d + 1) ** 2.5 + NORMAL[:n, 1:2] * np.arange(d)
+    )
     assert report.rows == n and len(report.columns) == d
     assert bool(report.columns_with("few_rows")) == (n <= d)
     str(report)
@@ -541,8 +594,14 @@ def test_case_24_inspect_max_rows():
 
 
 def test_case_24_inspect_the_report_is_a_list():
-    report = inspect_table(np.column_stack([NORMAL[:, 0], np.ones(1000), NORMAL[:, 1] * 9]))
-    assert [f.kind for f in report] == ["constant", "units"] and len(report) == 2 and report
+    report = inspect_table(
+        np.column_stack([NORMAL[:, 0], np.ones(1000), NORMAL[:, 1] * 9])
+    )
+    assert (
+        [f.kind for f in report] == ["constant", "units"]
+        and len(report) == 2
+        and report
+    )
     assert report[0] is next(iter(report)) and report[-1].kind == "units"
     assert all(f.severity == SEVERITIES[f.kind] for f in report)
     with pytest.raises(ValueError, match="received 'knots'"):
@@ -570,4 +629,8 @@ def test_case_09_the_report_of_a_flow_names_such_columns():
     assert not any("bound" in line for line in gf.flow_report(flow, x).verdicts)
     x[:, 1] = np.arange(400) % 2
     report = gf.flow_report(flow, x)
-    assert not report.ok and "column 1" in str(report) and "column 0" not in "".join(report.table)
+    assert (
+        not report.ok
+        and "column 1" in str(report)
+        and "column 0" not in "".join(report.table)
+    )

@@ -73,7 +73,9 @@ def test_case_01_few_rows_start_a_flow_no_worse_than_a_shrunk_normal(kind):
 @pytest.mark.parametrize("size", [(8, 6), (20, 10)])
 def test_case_01_principal_axes_and_quantiles_of_few_rows_are_shrunk(size):
     x, new, shrunk = rows_and_measure("normal", *size)
-    flow = gf.make_gaussianization_flow(size[1], num_blocks=3, pca_init_data=x, mixture_init_data=x)
+    flow = gf.make_gaussianization_flow(
+        size[1], num_blocks=3, pca_init_data=x, mixture_init_data=x
+    )
     assert np.mean(flow.log_prob(new)) > shrunk - 4
 
 

@@ -26,7 +26,15 @@ NEEDS_CONTEXT, TAKES_CONTEXT = (
         "glow",
     ),
 )
-ON_JAX = ("coupling flow, spline", "gaussianization", "maf", "iaf", "nice", "glow", "glow, grey images")
+ON_JAX = (
+    "coupling flow, spline",
+    "gaussianization",
+    "maf",
+    "iaf",
+    "nice",
+    "glow",
+    "glow, grey images",
+)
 
 
 def factories() -> dict:
@@ -39,11 +47,21 @@ def factories() -> dict:
     learned = {"num_values": 8, "dequantization": "variational"}
     return {
         "coupling flow": lambda: gf.make_coupling_flow(EVENT, **BLOCK),
-        "coupling flow, shared": lambda: gf.make_coupling_flow(EVENT, shared_mixture=True, **BLOCK),
-        "coupling flow, logistic": lambda: gf.make_coupling_flow(EVENT, 1, scalar=logistic, **FEW),
-        "coupling flow, spline": lambda: gf.make_coupling_flow(EVENT, 1, scalar=gf.RationalQuadraticSpline(4), **FEW),
-        "gaussianization": lambda: gf.make_gaussianization_flow(EVENT, 1, num_components=2),
-        "gaussianization, context": lambda: gf.make_gaussianization_flow(EVENT, 1, num_components=2, context_hidden=(4,)),
+        "coupling flow, shared": lambda: gf.make_coupling_flow(
+            EVENT, shared_mixture=True, **BLOCK
+        ),
+        "coupling flow, logistic": lambda: gf.make_coupling_flow(
+            EVENT, 1, scalar=logistic, **FEW
+        ),
+        "coupling flow, spline": lambda: gf.make_coupling_flow(
+            EVENT, 1, scalar=gf.RationalQuadraticSpline(4), **FEW
+        ),
+        "gaussianization": lambda: gf.make_gaussianization_flow(
+            EVENT, 1, num_components=2
+        ),
+        "gaussianization, context": lambda: gf.make_gaussianization_flow(
+            EVENT, 1, num_components=2, context_hidden=(4,)
+        ),
         "maf": lambda: gf.make_maf(EVENT, 2, **FEW),
         "maf, mixture": lambda: gf.make_maf(EVENT, 1, scalar=gf.MixtureCDF(2), **FEW),
         "iaf": lambda: gf.make_iaf(EVENT, 2, **FEW),
@@ -54,7 +72,9 @@ def factories() -> dict:
         "real nvp, images": lambda: gf.make_real_nvp(IMAGE, **residual),
         "glow, images": lambda: gf.make_glow(IMAGE, **step),
         "nice, grey images": lambda: gf.make_nice(IMAGE, 2, num_values=8, **FEW),
-        "real nvp, grey images": lambda: gf.make_real_nvp(IMAGE, num_values=8, **residual),
+        "real nvp, grey images": lambda: gf.make_real_nvp(
+            IMAGE, num_values=8, **residual
+        ),
         "glow, grey images": lambda: gf.make_glow(IMAGE, **learned, **step),
     }
 
@@ -62,7 +82,9 @@ def factories() -> dict:
 def questions() -> list[tuple[str, bool]]:
     "Names of factories, and whether a context comes along."
     with_context = [(name, True) for name in (*NEEDS_CONTEXT, *TAKES_CONTEXT)]
-    return [(name, False) for name in factories() if name not in NEEDS_CONTEXT] + with_context
+    return [
+        (name, False) for name in factories() if name not in NEEDS_CONTEXT
+    ] + with_context
 
 
 def ask(make, with_context: bool) -> dict:
@@ -94,7 +116,9 @@ def ask(make, with_context: bool) -> dict:
     for name, value in found.items():
         assert np.isfinite(ops.convert_to_numpy(value)).all(), f"{name} is not finite"
     error = 0.0
-    if not grey:  # noise is added to whole numbers: there is no way back to the same latent
+    if (
+        not grey
+    ):  # noise is added to whole numbers: there is no way back to the same latent
         there, log_det = flow.forward_and_log_det(events, some, training=False)
         back, inverse_log_det = flow.inverse_and_log_det(there, some, training=False)
         found |= {"forward": there, "log_det": log_det, "inverse": back}
@@ -105,12 +129,19 @@ def ask(make, with_context: bool) -> dict:
         flow.save(f"{folder}/flow.keras")
         again = keras.saving.load_model(f"{folder}/flow.keras")
     for ours, theirs in zip(flow.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs))
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs)
+        )
     found |= {f"weight {w.path}": w for w in again.trainable_weights}
     found["a copy's answer"] = again.inverse_and_log_det(z, some, training=False)[0]
-    compared = [ops.convert_to_numpy(found[name]) for name in ("a copy's answer", "invert")]
+    compared = [
+        ops.convert_to_numpy(found[name]) for name in ("a copy's answer", "invert")
+    ]
     np.testing.assert_allclose(*compared, rtol=1e-12, atol=1e-12)
-    dtypes = {name: keras.backend.standardize_dtype(value.dtype) for name, value in found.items()}
+    dtypes = {
+        name: keras.backend.standardize_dtype(value.dtype)
+        for name, value in found.items()
+    }
     return {
         "narrow": {k: v for k, v in dtypes.items() if v != "float64"},
         "error": error,
@@ -140,7 +171,9 @@ def answers_on(backend: str, only=()) -> dict:
     "Every answer of a process on `backend`; one process for all tests."
     if backend not in ANSWERS:
         env = QUIET | os.environ | {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1"}
-        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tools"), env.get("PYTHONPATH", "")])
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(ROOT), str(ROOT / "tools"), env.get("PYTHONPATH", "")]
+        )
         command = [sys.executable, __file__, *only]
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -24,11 +24,19 @@ LAWS = {
     "spline": gf.RationalQuadraticSpline(4),
     "scale": gf.Scale(),
 }
-MASKS = {"board": gf.checkerboard_mask((4, 4, 2)), "channels": gf.default_half_mask(2), "some": np.arange(32).reshape(4, 4, 2) % 3 == 0}
+MASKS = {
+    "board": gf.checkerboard_mask((4, 4, 2)),
+    "channels": gf.default_half_mask(2),
+    "some": np.arange(32).reshape(4, 4, 2) % 3 == 0,
+}
 
 
 ONCE_EACH = [("affine", "board"), ("mixture", "board"), ("affine", "channels")]
-PAIRS = [pytest.param(law, mask, marks=contract if (law, mask) in ONCE_EACH else ()) for law in LAWS for mask in MASKS]
+PAIRS = [
+    pytest.param(law, mask, marks=contract if (law, mask) in ONCE_EACH else ())
+    for law in LAWS
+    for mask in MASKS
+]
 
 
 @pytest.mark.parametrize(("law", "mask"), PAIRS)
@@ -36,12 +44,16 @@ def test_every_law_on_every_mask(law, mask):
     "There and back to 1e-4, kept numbers untouched, finite gradients, the same bits from a file; on a checkerboard with a context."
     scalar, kept, context = LAWS[law], MASKS[mask], LABELS if mask == "board" else None
     width = packed_width(scalar, 1 if kept.ndim == 1 else 2)
-    layer = gf.Coupling(kept, gf.ConvConditioner(width, (6,), activation="tanh"), scalar)
+    layer = gf.Coupling(
+        kept, gf.ConvConditioner(width, (6,), activation="tanh"), scalar
+    )
     layer.forward_and_log_det(IMAGES, context=context)
     scatter_weights(layer, 0.1)
     z, log_det = layer.forward_and_log_det(IMAGES, context=context)
     back, inverse_log_det = layer.inverse_and_log_det(z, context=context)
-    z, log_det, back, inverse_log_det = map(ops.convert_to_numpy, (z, log_det, back, inverse_log_det))
+    z, log_det, back, inverse_log_det = map(
+        ops.convert_to_numpy, (z, log_det, back, inverse_log_det)
+    )
     np.testing.assert_allclose(back, IMAGES, atol=1e-4)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-3)
     everywhere = np.broadcast_to(kept, (4, 4, 2))
@@ -54,7 +66,9 @@ def test_every_law_on_every_mask(law, mask):
 def test_kept_numbers_may_be_anything(mask):
     "Neither values nor gradients of kept positions pass through the law: huge ones leave the log-determinant finite."
     kept = MASKS[mask]
-    layer = gf.Coupling(kept, gf.MLPConditioner(2 * 9, (), activation="tanh"), gf.MixtureCDF(3))
+    layer = gf.Coupling(
+        kept, gf.MLPConditioner(2 * 9, (), activation="tanh"), gf.MixtureCDF(3)
+    )
     x = np.where(kept, 1e30, IMAGES).astype("float32")
     z, log_det = map(ops.convert_to_numpy, layer.forward_and_log_det(x))
     assert np.isfinite(log_det).all() and np.isfinite(z).all()
@@ -70,18 +84,26 @@ def test_kept_numbers_may_be_anything(mask):
 @settings(deadline=None, max_examples=30)
 def test_noise_never_changes_a_grey_value(num_values, shape, training, seed):
     "Of any number of grey values and any event, the outermost included; the same noise in whatever batch outside of training."
-    x = np.random.default_rng(seed).integers(num_values, size=(6, *shape)).astype("float32")
+    x = (
+        np.random.default_rng(seed)
+        .integers(num_values, size=(6, *shape))
+        .astype("float32")
+    )
     x[0], x[1] = 0, num_values - 1
     layer = gf.UniformDequantization(num_values, seed=seed)
     z = ops.convert_to_numpy(layer.forward_and_log_det(x, training=training)[0])
     assert z.min() >= 0 and z.max() < 1
     np.testing.assert_array_equal(layer.inverse_and_log_det(z)[0], x)
     if not training:
-        np.testing.assert_array_equal(ops.convert_to_numpy(layer.forward_and_log_det(x[3:5])[0]), z[3:5])
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(layer.forward_and_log_det(x[3:5])[0]), z[3:5]
+        )
 
 
 def small(**options):
-    return gf.make_glow((8, 8, 1), num_levels=2, num_steps=1, hidden=(6, 6), num_values=17, **options)
+    return gf.make_glow(
+        (8, 8, 1), num_levels=2, num_steps=1, hidden=(6, 6), num_values=17, **options
+    )
 
 
 @contract
@@ -90,26 +112,39 @@ def test_glow_from_fit_to_file(tmp_path):
     keras.utils.set_random_seed(0)
     flow, labels = small(), np.eye(3, dtype="float32")[np.arange(40) % 3]
     flow.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
-    losses = flow.fit({"x": GREY, "context": labels}, epochs=4, batch_size=20, verbose=0).history["loss"]
+    losses = flow.fit(
+        {"x": GREY, "context": labels}, epochs=4, batch_size=20, verbose=0
+    ).history["loss"]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     flow.save(tmp_path / "glow.keras")
     again = keras.saving.load_model(tmp_path / "glow.keras")
     assert not any(layer.awaits_data for layer in again.bijectors)
-    np.testing.assert_array_equal(again.log_prob(GREY, context=labels), flow.log_prob(GREY, context=labels))
-    drawn = [ops.convert_to_numpy(f.sample(4, seed=1, context=labels[:4])) for f in (again, flow)]
+    np.testing.assert_array_equal(
+        again.log_prob(GREY, context=labels), flow.log_prob(GREY, context=labels)
+    )
+    drawn = [
+        ops.convert_to_numpy(f.sample(4, seed=1, context=labels[:4]))
+        for f in (again, flow)
+    ]
     np.testing.assert_array_equal(*drawn)
     latent = ops.convert_to_numpy(flow({"x": GREY, "context": labels}))
     np.testing.assert_array_equal(flow.invert(latent, context=labels), GREY)
 
 
 def normalised():
-    return gf.NormalizingFlow([gf.UniformDequantization(17), gf.Squeeze(), gf.ActNorm()], (8, 8, 1))
+    return gf.NormalizingFlow(
+        [gf.UniformDequantization(17), gf.Squeeze(), gf.ActNorm()], (8, 8, 1)
+    )
 
 
 def test_the_start_of_the_normalisation_from_every_kind_of_data():
     "Arrays, data sets and a context set it; a generator is refused before anything is trained; nobody's own start is undone."
     tf = pytest.importorskip("tensorflow")
-    for data in (GREY, tf.data.Dataset.from_tensor_slices(GREY).batch(40), keras.utils.PyDataset):
+    for data in (
+        GREY,
+        tf.data.Dataset.from_tensor_slices(GREY).batch(40),
+        keras.utils.PyDataset,
+    ):
         flow = normalised()
         flow.compile(keras.optimizers.SGD(0.0), jit_compile=False)
         if data is keras.utils.PyDataset:
@@ -142,7 +177,9 @@ def test_the_start_of_the_normalisation_from_every_kind_of_data():
 @contract
 def test_constant_channels_are_kept_as_they_are():
     "A channel that does not vary keeps its scale, also where its value is large; nothing is NaN."
-    x = np.stack([np.full((20, 3, 3), value, "float32") for value in (0.0, 1e6, -3.0)], axis=-1)
+    x = np.stack(
+        [np.full((20, 3, 3), value, "float32") for value in (0.0, 1e6, -3.0)], axis=-1
+    )
     layer = gf.ActNorm()
     layer.adapt(x)
     z, log_det = map(ops.convert_to_numpy, layer.forward_and_log_det(x))
@@ -157,16 +194,27 @@ def test_constant_channels_are_kept_as_they_are():
         (lambda: gf.make_real_nvp((6, 7, 1)), "that 2 divides"),
         (lambda: gf.make_glow((8, 8)), "event_shape"),
         (lambda: gf.make_glow((8, 8, 1), num_values=1), "from 2 to 65536"),
-        (lambda: gf.make_glow((8, 8, 1), num_values=17, dequantization="none"), "'uniform' or 'variational'"),
+        (
+            lambda: gf.make_glow((8, 8, 1), num_values=17, dequantization="none"),
+            "'uniform' or 'variational'",
+        ),
         (lambda: gf.make_glow((8, 8, 1), scalar="affine"), "scalar"),
-        (lambda: gf.MultiScale([gf.ActNorm(), gf.ActNorm()]).build((None, 4, 4, 3)), "can be halved"),
+        (
+            lambda: gf.MultiScale([gf.ActNorm(), gf.ActNorm()]).build((None, 4, 4, 3)),
+            "can be halved",
+        ),
         (lambda: gf.Squeeze().build((None, 5, 4, 1)), "that 2 divides"),
         (lambda: gf.Squeeze(0), "Expected factor >= 1"),
         (lambda: small().log_prob(GREY + 1), "Expected whole numbers from 0 to 16"),
         (lambda: small().adapt(GREY - 1), "Expected whole numbers from 0 to 16"),
         (lambda: small().log_prob(GREY + 0.25), "Expected whole numbers from 0 to 16"),
         (lambda: gf.make_nice((8, 8, 1)).fit(GREY), "pass num_values"),
-        (lambda: gf.NormalizingFlow([gf.Logit()], (2, 2, 1)).adapt(np.full((1, 2, 2, 1), 1.5)), "Expected numbers inside"),
+        (
+            lambda: gf.NormalizingFlow([gf.Logit()], (2, 2, 1)).adapt(
+                np.full((1, 2, 2, 1), 1.5)
+            ),
+            "Expected numbers inside",
+        ),
     ],
 )
 def test_what_is_refused(make, message):
@@ -191,7 +239,10 @@ def test_fit_leaves_alone_what_does_not_await_data():
 
 
 def test_noise_first_in_a_chain_takes_whole_numbers():
-    flow = gf.NormalizingFlow([gf.Chain([gf.UniformDequantization(17), gf.Logit(alpha=0.05)]), gf.ActNorm()], (8, 8, 1))
+    flow = gf.NormalizingFlow(
+        [gf.Chain([gf.UniformDequantization(17), gf.Logit(alpha=0.05)]), gf.ActNorm()],
+        (8, 8, 1),
+    )
     flow.compile("adam", jit_compile=False)
     assert np.isfinite(flow.fit(GREY, verbose=0).history["loss"]).all()
     with pytest.raises(ValueError, match="Expected whole numbers from 0 to 16"):
@@ -202,7 +253,14 @@ def test_noise_first_in_a_chain_takes_whole_numbers():
 def test_learned_noise_counts_both_ways():
     "The log-determinant of the inverse is minus that of the forward direction, which drew the noise, up to the edges that are counted once."
     keras.utils.set_random_seed(0)
-    chain = gf.Chain([gf.AffineCoupling(gf.checkerboard_mask((8, 8, 1)), gf.ConvConditioner(2, (6,))), gf.Marginal(gf.Affine())])
+    chain = gf.Chain(
+        [
+            gf.AffineCoupling(
+                gf.checkerboard_mask((8, 8, 1)), gf.ConvConditioner(2, (6,))
+            ),
+            gf.Marginal(gf.Affine()),
+        ]
+    )
     layer = gf.VariationalDequantization(chain, 17, seed=0)
     layer.forward_and_log_det(GREY)
     scatter_weights(layer, 0.2)
@@ -210,7 +268,9 @@ def test_learned_noise_counts_both_ways():
     x, inverse = layer.inverse_and_log_det(z)
     np.testing.assert_array_equal(ops.convert_to_numpy(x), GREY)
     difference = np.abs(ops.convert_to_numpy(inverse) + ops.convert_to_numpy(log_det))
-    assert np.quantile(difference, 0.9) < 0.02  # of a noise within 1e-5 of 0 or 1 float32 keeps a digit or two
+    assert (
+        np.quantile(difference, 0.9) < 0.02
+    )  # of a noise within 1e-5 of 0 or 1 float32 keeps a digit or two
 
 
 def test_a_context_that_is_an_image_fits_its_size_only():

@@ -15,7 +15,11 @@ from books import QUIET, ROOT, settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-BARE = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "KERAS_BACKEND", "VIRTUAL_ENV")} | QUIET
+BARE = {
+    k: v
+    for k, v in os.environ.items()
+    if k not in ("PYTHONPATH", "KERAS_BACKEND", "VIRTUAL_ENV")
+} | QUIET
 TRAIN = """
 import os
 before = dict(os.environ)
@@ -34,8 +38,12 @@ print(gaussflow.__file__)
 
 def run(*command, **options) -> str:
     "What a command prints; its errors, where it fails."
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]} {done.stderr[-3000:]}"
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, **options
+    )
+    assert done.returncode == 0, (
+        f"{command}: {done.stdout[-2000:]} {done.stderr[-3000:]}"
+    )
     return done.stdout
 
 
@@ -43,12 +51,23 @@ def run(*command, **options) -> str:
 def wheel(tmp_path_factory) -> Path:
     "The wheel, built as a release is: first the sdist, then the wheel from it, from files that git knows."
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0")
+    names = run(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT
+    ).split("\0")
     for name in names:
         if name and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source, env=BARE)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        out,
+        source,
+        env=BARE,
+    )
     assert len(list(out.glob("*.tar.gz"))) == 1
     return next(out.glob("*.whl"))
 
@@ -56,8 +75,12 @@ def wheel(tmp_path_factory) -> Path:
 def declared(wheel: Path) -> list[Requirement]:
     "What the wheel itself says that it requires, without extras."
     with zipfile.ZipFile(wheel) as archive:
-        text = archive.read(next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))).decode()
-    found = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", text, re.M)]
+        text = archive.read(
+            next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        ).decode()
+    found = [
+        Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", text, re.M)
+    ]
     return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
@@ -73,7 +96,9 @@ def closure(requirements: list[Requirement]) -> dict[str, Distribution]:
         for line in found[name].requires or []:
             inner = Requirement(line)
             extras = requirement.extras or {""}
-            if inner.marker is None or any(inner.marker.evaluate({"extra": e}) for e in extras):
+            if inner.marker is None or any(
+                inner.marker.evaluate({"extra": e}) for e in extras
+            ):
                 todo.append(inner)
     return found
 
@@ -98,7 +123,14 @@ def empty(wheel, tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("empty")
     run(sys.executable, "-m", "venv", home, env=BARE)
     python = home / "bin/python"
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", env=BARE).strip())
+    site = Path(
+        run(
+            python,
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+            env=BARE,
+        ).strip()
+    )
     for dist in closure(declared(wheel)).values():
         link(dist, site)
     # pip resolves the declared requirements against what is there: a missing one cannot be fetched, and fails.
@@ -113,17 +145,35 @@ def test_wheel_holds_the_package_and_its_types_only(wheel):
     assert "gaussflow/py.typed" in names
     assert licenses
     assert {n.split("/")[0] for n in names} == {"gaussflow"}
-    assert {Path(n).name for n in names} >= {p.name for p in (ROOT / "gaussflow").glob("*.py")}
+    assert {Path(n).name for n in names} >= {
+        p.name for p in (ROOT / "gaussflow").glob("*.py")
+    }
 
 
 def test_declared_requirements_are_those_of_the_settings(wheel):
-    assert {str(r) for r in declared(wheel)} == {str(Requirement(r)) for r in settings()["requirements"].split()}
+    assert {str(r) for r in declared(wheel)} == {
+        str(Requirement(r)) for r in settings()["requirements"].split()
+    }
 
 
 def test_works_in_an_empty_environment(empty):
-    assert run(empty, "-m", "pip", "check", env=BARE).strip() == "No broken requirements found."
-    present = {d["name"].lower() for d in json.loads(run(empty, "-m", "pip", "list", "--format=json", env=BARE))}
-    assert not present & {"nbdev", "fastcore", "jupyter", "pytest", "hypothesis", "ipython", "jax"}
+    assert (
+        run(empty, "-m", "pip", "check", env=BARE).strip()
+        == "No broken requirements found."
+    )
+    present = {
+        d["name"].lower()
+        for d in json.loads(run(empty, "-m", "pip", "list", "--format=json", env=BARE))
+    }
+    assert not present & {
+        "nbdev",
+        "fastcore",
+        "jupyter",
+        "pytest",
+        "hypothesis",
+        "ipython",
+        "jax",
+    }
     where = run(empty, "-c", TRAIN, env=BARE, cwd=empty.parent).strip().splitlines()[-1]
     assert Path(where).is_relative_to(empty.parents[1])
 
@@ -137,11 +187,25 @@ def test_import_costs_what_keras_costs():
         middle, before = time.perf_counter(), modules(); import gaussflow
         print(json.dumps([middle - start, time.perf_counter() - middle, before, modules()]))"""
     env = BARE | {"KERAS_BACKEND": "tensorflow"}
-    runs = [json.loads(run(sys.executable, "-c", code, env=env, cwd=ROOT).splitlines()[-1]) for _ in range(3)]
-    heavy = {"matplotlib", "seaborn", "sklearn", "scipy", "pandas", "IPython", "fastcore", "nbdev"}
+    runs = [
+        json.loads(run(sys.executable, "-c", code, env=env, cwd=ROOT).splitlines()[-1])
+        for _ in range(3)
+    ]
+    heavy = {
+        "matplotlib",
+        "seaborn",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "IPython",
+        "fastcore",
+        "nbdev",
+    }
     assert not (set(runs[0][3]) - set(runs[0][2])) & heavy
     share = min(ours / keras for keras, ours, *_ in runs)
-    assert share <= 0.1, f"import gaussflow adds {share:.0%} to the time of import keras"
+    assert share <= 0.1, (
+        f"import gaussflow adds {share:.0%} to the time of import keras"
+    )
 
 
 def test_import_sets_no_environment_variable():
@@ -151,16 +215,26 @@ def test_import_sets_no_environment_variable():
 
 def test_lock_pins_every_requirement_and_names_no_host():
     text = (ROOT / "requirements.lock").read_text()
-    pins = [Requirement(line) for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    pins = [
+        Requirement(line)
+        for line in text.splitlines()
+        if line and not line.lstrip().startswith("#")
+    ]
     versions = {}
     for pin in pins:
-        assert [s.operator for s in pin.specifier] == ["=="], f"Expected an exact pin, received {pin}"
+        assert [s.operator for s in pin.specifier] == ["=="], (
+            f"Expected an exact pin, received {pin}"
+        )
         if pin.marker is None or pin.marker.evaluate():
             versions[canonicalize_name(pin.name)] = next(iter(pin.specifier)).version
     cfg = settings()
-    for line in " ".join(cfg[k] for k in ("requirements", "dev_requirements", "jax_requirements")).split():
+    for line in " ".join(
+        cfg[k] for k in ("requirements", "dev_requirements", "jax_requirements")
+    ).split():
         wanted = Requirement(line)
-        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), f"the lock does not hold {wanted}"
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), (
+            f"the lock does not hold {wanted}"
+        )
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
 
 
@@ -169,5 +243,15 @@ def test_pip_fetches_what_is_declared(wheel, tmp_path):
     "The long way round: pip brings every requirement from the index, within the lock's versions."
     run(sys.executable, "-m", "venv", tmp_path / "venv", env=BARE)
     python = tmp_path / "venv/bin/python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, "-c", ROOT / "requirements.lock", env=BARE)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        wheel,
+        "-c",
+        ROOT / "requirements.lock",
+        env=BARE,
+    )
     run(python, "-c", TRAIN, env=BARE, cwd=tmp_path)

@@ -15,7 +15,10 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
         ("<Mixture at 0x7f12ab>", "<Mixture at 0x7f99cd>"),
         ("[1.  2.5]\n", "[1.0 2.5]"),
         ("held-out: 0.32 nats", "held-out: 0.31 nats"),
-        ("| loss | 46,800 |\n|------|--------|", "| loss  | 46,800 |\n|-------|--------|"),
+        (
+            "| loss | 46,800 |\n|------|--------|",
+            "| loss  | 46,800 |\n|-------|--------|",
+        ),
     ],
 )
 def test_same(stored, fresh):
@@ -52,8 +55,13 @@ def test_stale_cell_is_named_and_slow_cells_wait():
 
 
 def test_missing_picture():
-    drawn = new_output("display_data", data={"image/png": "", "text/plain": "<Figure size 640x480 with 1 Axes>"})
-    assert compare.compare(one_cell("draw()", drawn), one_cell("draw()")) == ["cell demo: stored pictures ['image/png'], fresh []"]
+    drawn = new_output(
+        "display_data",
+        data={"image/png": "", "text/plain": "<Figure size 640x480 with 1 Axes>"},
+    )
+    assert compare.compare(one_cell("draw()", drawn), one_cell("draw()")) == [
+        "cell demo: stored pictures ['image/png'], fresh []"
+    ]
     assert compare.compare(one_cell("draw()", drawn), one_cell("draw()", drawn)) == []
 
 
@@ -76,7 +84,12 @@ def test_floor(floor, ours, met):
 
 def test_table_says_who_missed():
     rows = [
-        {"quantity": "final loss", "source": 1.2587, "ours": 1.1301, "floor": "<= 1.15"},
+        {
+            "quantity": "final loss",
+            "source": 1.2587,
+            "ours": 1.1301,
+            "floor": "<= 1.15",
+        },
         {"quantity": "fresh", "source": None, "ours": [1.18, 1.25], "floor": "<= 1.20"},
     ]
     lines = reproduce.table(rows).splitlines()
@@ -88,4 +101,10 @@ def test_table_says_who_missed():
         "<= 1.15",
         "yes",
     ]
-    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["fresh", "-", "1.18, 1.25", "<= 1.20", "NO"]
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == [
+        "fresh",
+        "-",
+        "1.18, 1.25",
+        "<= 1.20",
+        "NO",
+    ]

@@ -29,7 +29,10 @@ def save(path, *cells):
         new_markdown_cell("# Roots\n\n> One line.", id="title"),
         new_code_cell("#| default_exp roots", id="default-exp"),
         new_code_cell("#| export\nimport math", id="imports"),
-        new_code_cell("#| export\ndef root(x):\n    'Return the root.'\n    return math.sqrt(x)", id="root"),
+        new_code_cell(
+            "#| export\ndef root(x):\n    'Return the root.'\n    return math.sqrt(x)",
+            id="root",
+        ),
         new_code_cell("four = root(16.0)\nprint(four)", id="demo"),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +45,9 @@ def one_quick_worker(tmp_path, monkeypatch):
     "A stand-in for gaussflow in new processes: nbdev looks up the package's names, and Keras takes seconds to import."
     (tmp_path / ".venv/gaussflow").mkdir(parents=True)
     (tmp_path / ".venv/gaussflow/__init__.py").touch()
-    (tmp_path / ".venv/gaussflow/_modidx.py").write_text("d = {'syms': {}, 'settings': {}}\n")
+    (tmp_path / ".venv/gaussflow/_modidx.py").write_text(
+        "d = {'syms': {}, 'settings': {}}\n"
+    )
     monkeypatch.syspath_prepend(tmp_path / ".venv")
     monkeypatch.setattr(make_docs, "WORKERS", 1)
 
@@ -58,9 +63,16 @@ def site(tmp_path, monkeypatch):
     (tmp_path / "flows/__init__.py").write_text('__version__ = "1.2.3"\n')
     (tmp_path / "flows/_modidx.py").write_text("d = {'syms': {}, 'settings': {}}\n")
     save(tmp_path / "nbs/00_roots.ipynb")
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# Flows\n\n> One.", id="title")]), tmp_path / "nbs/index.ipynb")
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# Flows\n\n> One.", id="title")]),
+        tmp_path / "nbs/index.ipynb",
+    )
     (tmp_path / "nbs/_quarto.yml").write_text("metadata-files: [../_quarto.yml]\n")
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "-qm", "all"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "-qm", "all"],
+    ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     (tmp_path / ".venv/bin").mkdir()
     (tmp_path / ".venv/bin/quarto").write_text(QUARTO)
@@ -73,16 +85,31 @@ def site(tmp_path, monkeypatch):
 
 
 def status(site):
-    return subprocess.run(["git", "status", "--porcelain"], cwd=site, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", "status", "--porcelain"],
+        cwd=site,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_case_20_a_cell_that_stops_the_build_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    good = save(tmp_path / "00_roots.ipynb", new_code_cell("from math import pi", id="more"), new_code_cell("print(four, pi)", id="use"))
-    top = save(tmp_path / "01_top.ipynb", new_code_cell("from math import pi\nprint(four, pi)", id="mixed"))
+    good = save(
+        tmp_path / "00_roots.ipynb",
+        new_code_cell("from math import pi", id="more"),
+        new_code_cell("print(four, pi)", id="use"),
+    )
+    top = save(
+        tmp_path / "01_top.ipynb",
+        new_code_cell("from math import pi\nprint(four, pi)", id="mixed"),
+    )
     inner = "def area(r=four):\n    from math import pi\n    return pi * r * r"
     nested = save(tmp_path / "02_nested.ipynb", new_code_cell(inner, id="area"))
-    shown = save(tmp_path / "03_shown.ipynb", new_code_cell("show_doc(cube)", id="cube"))
+    shown = save(
+        tmp_path / "03_shown.ipynb", new_code_cell("show_doc(cube)", id="cube")
+    )
     before = [path.read_bytes() for path in (good, top, nested, shown)]
     assert make_docs.check([good, top, nested, shown]) == [
         "01_top.ipynb: cell mixed: NameError: name 'four' is not defined",
@@ -90,18 +117,28 @@ def test_case_20_a_cell_that_stops_the_build_is_named(tmp_path, monkeypatch):
         "03_shown.ipynb: cell cube: NameError: name 'cube' is not defined",
     ]
     assert before == [path.read_bytes() for path in (good, top, nested, shown)]
-    linted = [[c for c in lint_notebooks.lint(path) if "import stands" in c] for path in (good, top, nested)]
+    linted = [
+        [c for c in lint_notebooks.lint(path) if "import stands" in c]
+        for path in (good, top, nested)
+    ]
     assert [len(c) for c in linted] == [0, 1, 1]
 
 
 def test_case_20_make_test_runs_the_check(site, monkeypatch, capsys):
     commands = [command for command, _ in run_checks.stages(slow=False).values()]
-    assert [c[1:] for c in commands if "tools/make_docs.py" in c] == [["tools/make_docs.py", "--check"]]
+    assert [c[1:] for c in commands if "tools/make_docs.py" in c] == [
+        ["tools/make_docs.py", "--check"]
+    ]
     monkeypatch.setattr(sys, "argv", ["make_docs.py", "--check"])
-    save(site / "nbs/01_mixed.ipynb", new_code_cell("import os\nprint(four)", id="mixed"))
+    save(
+        site / "nbs/01_mixed.ipynb", new_code_cell("import os\nprint(four)", id="mixed")
+    )
     with pytest.raises(SystemExit, match="True"):
         make_docs.main(site)
-    assert capsys.readouterr().out == "01_mixed.ipynb: cell mixed: NameError: name 'four' is not defined\n"
+    assert (
+        capsys.readouterr().out
+        == "01_mixed.ipynb: cell mixed: NameError: name 'four' is not defined\n"
+    )
     assert status(site) == "?? nbs/01_mixed.ipynb\n"
     assert not (site / "_proc").exists()
 
@@ -113,10 +150,17 @@ def test_case_20_make_docs_leaves_the_readme_and_the_checkout_alone(site):
     make_docs.build(site)
     assert status(site) == ""
     assert (site / "README.md").read_text() == "by hand\n"
-    assert sorted(p.name for p in (site / "_proc").glob("*.ipynb")) == ["00_roots.ipynb", "index.ipynb"]
+    assert sorted(p.name for p in (site / "_proc").glob("*.ipynb")) == [
+        "00_roots.ipynb",
+        "index.ipynb",
+    ]
     # Names in backticks lead to our own pages wherever those stand; the address of the source stays.
-    assert (site / "_docs/tutorials/flow.html").read_text() == '<a href="../special.html#tails">'
-    assert (site / "_docs/index.html").read_text() == '<a href="special.html"><a href="https://flows.invalid/source/x">'
+    assert (
+        site / "_docs/tutorials/flow.html"
+    ).read_text() == '<a href="../special.html#tails">'
+    assert (
+        site / "_docs/index.html"
+    ).read_text() == '<a href="special.html"><a href="https://flows.invalid/source/x">'
 
 
 def test_a_failing_quarto_fails_the_build(site, monkeypatch):

@@ -21,7 +21,10 @@ def stream(text, name="stdout"):
 
 def picture(size, mime="image/png"):
     data = base64.b64encode(bytes(size)).decode() if mime == "image/png" else "x" * size
-    return new_output("display_data", data={mime: data, "text/plain": "<Figure size 640x480 with 1 Axes>"})
+    return new_output(
+        "display_data",
+        data={mime: data, "text/plain": "<Figure size 640x480 with 1 Axes>"},
+    )
 
 
 @pytest.fixture
@@ -43,11 +46,18 @@ def complaints(rule, book, path=LIBRARY):
 
 def test_a_good_notebook_passes_every_rule(book):
     assert len(lint.RULES) == 12
-    assert [m for rule in lint.RULES for m in complaints(rule, book) if rule is not lint.check_sizes] == []
+    assert [
+        m
+        for rule in lint.RULES
+        for m in complaints(rule, book)
+        if rule is not lint.check_sizes
+    ] == []
 
 
 def test_error_output(book):
-    book.cells[3].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+    book.cells[3].outputs = [
+        new_output("error", ename="ValueError", evalue="no", traceback=[])
+    ]
     assert "an error is stored" in complaints(lint.check_errors, book)[0]
 
 
@@ -56,13 +66,25 @@ def test_stderr(book):
     assert "stderr is stored" in complaints(lint.check_stderr, book)[0]
 
 
-@pytest.mark.parametrize("text", ["1/40 [=====", "\x1b[1m40/40\x1b[0m", "━━━━━━━━ 0s", "50%\r100%", "WARNING:tensorflow:5 out of the last"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1/40 [=====",
+        "\x1b[1m40/40\x1b[0m",
+        "━━━━━━━━ 0s",
+        "50%\r100%",
+        "WARNING:tensorflow:5 out of the last",
+    ],
+)
 def test_progress_bar(book, text):
     book.cells[3].outputs = [stream(text)]
     assert "a progress bar" in complaints(lint.check_residue, book)[0]
 
 
-@pytest.mark.parametrize("text", ["/home/ann/x.py", "/Users/ann/x", "/tmp/ipy/1.py", r"C:\Users\ann", f"{ROOT}/nbs"])
+@pytest.mark.parametrize(
+    "text",
+    ["/home/ann/x.py", "/Users/ann/x", "/tmp/ipy/1.py", r"C:\Users\ann", f"{ROOT}/nbs"],
+)
 def test_machine_path(book, text):
     book.cells[3].outputs = [stream(f"in {text}")]
     assert "a machine's path" in complaints(lint.check_machine_paths, book)[0]
@@ -76,29 +98,43 @@ def test_figure_size(book, mime):
     book.cells[3].outputs = [picture(250_000, mime)]
     assert complaints(lint.check_sizes, book, ROOT / "absent.ipynb") == []
     book.cells[3].outputs = [picture(250_001, mime)]
-    assert "received 250001" in complaints(lint.check_sizes, book, ROOT / "absent.ipynb")[0]
+    assert (
+        "received 250001"
+        in complaints(lint.check_sizes, book, ROOT / "absent.ipynb")[0]
+    )
 
 
 def test_notebook_size(book, tmp_path):
     path = tmp_path / "10_scalar.ipynb"
     path.write_bytes(bytes(1_500_001))
-    assert complaints(lint.check_sizes, book, path) == ["Expected at most 1500000 bytes, received 1500001"]
+    assert complaints(lint.check_sizes, book, path) == [
+        "Expected at most 1500000 bytes, received 1500001"
+    ]
 
 
 @pytest.mark.parametrize(
     ("head", "line", "most"),
-    [("#| export\ndef f():", "    x = 1", 60), ("#| export\nclass F:", "    x = 1", 350), ("x = 1", "x = 1", 25)],
+    [
+        ("#| export\ndef f():", "    x = 1", 60),
+        ("#| export\nclass F:", "    x = 1", 350),
+        ("x = 1", "x = 1", 25),
+    ],
 )
 def test_cell_lengths(book, head, line, most):
     book.cells[2].source = "\n".join([head] + [line] * (most - 1))
     assert complaints(lint.check_cell_lengths, book) == []
     book.cells[2].source += f"\n{line}"
-    assert complaints(lint.check_cell_lengths, book) == [f"cell square: Expected at most {most} lines, received {most + 1}"]
+    assert complaints(lint.check_cell_lengths, book) == [
+        f"cell square: Expected at most {most} lines, received {most + 1}"
+    ]
 
 
 def test_prose_share(book):
     assert lint.words(book) == (5 + 12 * 3, 6 + 1 + 15 * 3)
-    assert "at least 50% of the words in prose, received 41 of 93" in complaints(lint.check_prose, book, TUTORIAL)[0]
+    assert (
+        "at least 50% of the words in prose, received 41 of 93"
+        in complaints(lint.check_prose, book, TUTORIAL)[0]
+    )
     assert complaints(lint.check_prose, book) == []
     book.cells = [c for c in book.cells if c.id not in {f"prose-{i}" for i in range(6)}]
     assert "at least 33%" in complaints(lint.check_prose, book)[0]
@@ -107,7 +143,11 @@ def test_prose_share(book):
 
 def test_words_of_docstrings_are_prose_and_hidden_cells_are_nothing(book):
     prose, most = lint.words(book)
-    book.cells[2].source = '#| export\ndef square(x):\n    "Return the square of `x`."\n    return x * x'
+    book.cells[
+        2
+    ].source = (
+        '#| export\ndef square(x):\n    "Return the square of `x`."\n    return x * x'
+    )
     book.cells.append(code("hidden", "#| hide\nnobody = sees_this"))
     assert lint.words(book) == (prose + 5, most)
 
@@ -116,7 +156,10 @@ def test_words_of_docstrings_are_prose_and_hidden_cells_are_nothing(book):
     ("source", "alone"),
     [
         ("import math\nfrom pathlib import Path", True),
-        ("#| export\nimport math  # for pi\n\n# and more\nfrom pathlib import Path", True),
+        (
+            "#| export\nimport math  # for pi\n\n# and more\nfrom pathlib import Path",
+            True,
+        ),
         ("import math\n\nx = math.pi", False),
         ("#| hide\nimport math\nplot.use_style()", False),
         ("#| export\nimport math\ndef f(x):\n    return math.pi", False),
@@ -129,10 +172,14 @@ def test_words_of_docstrings_are_prose_and_hidden_cells_are_nothing(book):
 )
 def test_imports_stand_alone(book, source, alone):
     book.cells[3] = code("demo", source)
-    assert complaints(lint.check_imports, book) == ([] if alone else ["cell demo: an import stands with other code"])
+    assert complaints(lint.check_imports, book) == (
+        [] if alone else ["cell demo: an import stands with other code"]
+    )
 
 
-@pytest.mark.parametrize("cell_id", ["1f2e3d4c", "1f2e3d4c-5b6a-7788-99aa-bbccddeeff00", "Demo_Cell"])
+@pytest.mark.parametrize(
+    "cell_id", ["1f2e3d4c", "1f2e3d4c-5b6a-7788-99aa-bbccddeeff00", "Demo_Cell"]
+)
 def test_unreadable_id(book, cell_id):
     book.cells[3].id = cell_id
     assert "Expected a readable id" in complaints(lint.check_ids, book)[0]
@@ -147,18 +194,27 @@ def test_repeated_id(book):
 def test_missing_output(book, source):
     book.cells[3] = code("demo", source)
     assert "no output is stored" in complaints(lint.check_outputs_present, book)[0]
-    for fine in (f"#| hide\n{source}", f"#| eval: false\n{source}", "plot.set_style()", "x = 1"):
+    for fine in (
+        f"#| hide\n{source}",
+        f"#| eval: false\n{source}",
+        "plot.set_style()",
+        "x = 1",
+    ):
         book.cells[3] = code("demo", fine)
         assert complaints(lint.check_outputs_present, book) == []
 
 
 def test_export_in_a_tutorial(book):
-    assert complaints(lint.check_exports, book, TUTORIAL) == ["cell square: a tutorial exports nothing"]
+    assert complaints(lint.check_exports, book, TUTORIAL) == [
+        "cell square: a tutorial exports nothing"
+    ]
 
 
 def test_bare_assert_in_exported_code(book):
     book.cells[2].source = "#| export\ndef square(x):\n    assert x\n    return x * x"
-    assert complaints(lint.check_exports, book) == ["cell square: a bare assert in exported code"]
+    assert complaints(lint.check_exports, book) == [
+        "cell square: a bare assert in exported code"
+    ]
 
 
 def test_head(book):
@@ -176,12 +232,18 @@ def test_name_defined_twice(book):
 
 def test_exported_imports_lead_to_lower_numbers():
     def importing(*lines):
-        return new_notebook(cells=[new_code_cell("#| export\n" + "\n".join(lines), id="imports")])
+        return new_notebook(
+            cells=[new_code_cell("#| export\n" + "\n".join(lines), id="imports")]
+        )
 
     books = {
         "10_scalar": importing("import gaussflow.special"),
-        "12_spline": importing("from gaussflow.scalar import Affine", "def f():\n    import gaussflow.flow"),
-        "42_flow": importing("from gaussflow import spline", "from gaussflow.flow import late"),
+        "12_spline": importing(
+            "from gaussflow.scalar import Affine", "def f():\n    import gaussflow.flow"
+        ),
+        "42_flow": importing(
+            "from gaussflow import spline", "from gaussflow.flow import late"
+        ),
     }
     assert lint.imports_upwards(books) == [
         "12_spline#imports imports 42_flow, which comes after it",

@@ -18,7 +18,10 @@ def tutorial(tmp_path):
     "A tutorial of five cells, TensorFlow left out."
     cells = [
         new_markdown_cell("# Flow\n\n> One.", id="title"),
-        new_code_cell("import numpy as np\nimport os\nimport matplotlib.pyplot as plt", id="imports"),
+        new_code_cell(
+            "import numpy as np\nimport os\nimport matplotlib.pyplot as plt",
+            id="imports",
+        ),
         new_code_cell("os.write(2, b'from C++'); print('a')\nprint('b')", id="talk"),
         new_code_cell("#| slow\nplt.plot([1, 2])\nplt.show()", id="curve"),
         new_code_cell(ROWS, id="table"),
@@ -32,8 +35,13 @@ def tutorial(tmp_path):
 def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsys):
     before = tutorial.read_bytes()
     rows, differs = reproduce.reproduce(tutorial, tmp_path / "results")
-    assert rows == [{"quantity": "loss", "source": 1.2587, "ours": 1.13, "floor": "<= 1.15"}]
-    assert [d.split(":")[1] for d in differs] == [" cell talk", " cell curve"]  # nothing was stored
+    assert rows == [
+        {"quantity": "loss", "source": 1.2587, "ours": 1.13, "floor": "<= 1.15"}
+    ]
+    assert [d.split(":")[1] for d in differs] == [
+        " cell talk",
+        " cell curve",
+    ]  # nothing was stored
     assert tutorial.read_bytes() == before
     folder = tmp_path / "results/21_flow"
     assert [p.name for p in folder.glob("figures/*")] == ["01-curve.png"]
@@ -74,12 +82,27 @@ def test_a_dead_kernel_says_why(tutorial):
 
 
 def test_names_choose_notebooks():
-    stems = {name: books.called(name, books.paths()).stem for name in ("22", "22_marginal", "tutorials/02", "02_events", "index")}
+    stems = {
+        name: books.called(name, books.paths()).stem
+        for name in ("22", "22_marginal", "tutorials/02", "02_events", "index")
+    }
     assert stems["22"] == stems["22_marginal"] == "22_marginal"
-    assert (stems["tutorials/02"], stems["02_events"], stems["index"]) == ("02_marginal_flow", "02_events", "index")
-    assert [path.stem for path in books.select(["02"], only="tutorial")] == ["02_marginal_flow"]
-    for name, candidates in {"02": "candidates 02_events, tutorials/02_marginal_flow", "4": "40_base, 41_sampling"}.items():
+    assert (stems["tutorials/02"], stems["02_events"], stems["index"]) == (
+        "02_marginal_flow",
+        "02_events",
+        "index",
+    )
+    assert [path.stem for path in books.select(["02"], only="tutorial")] == [
+        "02_marginal_flow"
+    ]
+    for name, candidates in {
+        "02": "candidates 02_events, tutorials/02_marginal_flow",
+        "4": "40_base, 41_sampling",
+    }.items():
         with pytest.raises(SystemExit, match=candidates):
             books.select([name])
-    with pytest.raises(SystemExit, match="Expected the name of one notebook, received '99': there are 00_special"):
+    with pytest.raises(
+        SystemExit,
+        match="Expected the name of one notebook, received '99': there are 00_special",
+    ):
         books.select(["99"])

@@ -60,7 +60,10 @@ def site(tmp_path):
     text = "# Flow\n\n> A tutorial.\n\n[tails](../00_special.ipynb#far-out)"
     save(tmp_path / "nbs/tutorials/21_flow.ipynb", new_markdown_cell(text, id="title"))
     (tmp_path / "nbs/_quarto.yml").write_text("metadata-files: [../_quarto.yml]\n")
-    sidebar = ["index.ipynb", {"section": "All", "contents": ["00_special.ipynb", "tutorials/21_flow.ipynb"]}]
+    sidebar = [
+        "index.ipynb",
+        {"section": "All", "contents": ["00_special.ipynb", "tutorials/21_flow.ipynb"]},
+    ]
     website = {
         "title": "flows",
         "description": "Flows.",
@@ -68,7 +71,11 @@ def site(tmp_path):
         "repo-url": "https://flows.invalid/source",
         "sidebar": {"contents": sidebar},
     }
-    quarto = {"project": {"output-dir": "_docs"}, "execute": {"enabled": False}, "website": website}
+    quarto = {
+        "project": {"output-dir": "_docs"},
+        "execute": {"enabled": False},
+        "website": website,
+    }
     (tmp_path / "_quarto.yml").write_text(yaml.safe_dump(quarto))
     make_readme.write(tmp_path)
     return tmp_path
@@ -83,11 +90,15 @@ def test_a_whole_site_passes_every_rule(site):
     assert complaints(site) == []
 
 
-@pytest.mark.parametrize("key", ["public_address", "tst_flags", "version", "description"])
+@pytest.mark.parametrize(
+    "key", ["public_address", "tst_flags", "version", "description"]
+)
 def test_settings_lack_a_key(site, key):
     lines = [line for line in SETTINGS.splitlines() if not line.startswith(f"{key} =")]
     (site / "settings.ini").write_text("\n".join([*lines, f"{key} =", ""]))
-    assert f"settings.ini: Expected a value for {key}" in list(check_site.check_settings(site))
+    assert f"settings.ini: Expected a value for {key}" in list(
+        check_site.check_settings(site)
+    )
 
 
 def test_settings_do_not_parse(site):
@@ -97,13 +108,17 @@ def test_settings_do_not_parse(site):
 
 
 def test_sidebar_is_not_ours(site):
-    (site / "settings.ini").write_text(SETTINGS.replace("custom_sidebar = True", "custom_sidebar = False"))
+    (site / "settings.ini").write_text(
+        SETTINGS.replace("custom_sidebar = True", "custom_sidebar = False")
+    )
     assert "custom_sidebar" in complaints(site)[0]
 
 
 def test_version_differs(site):
     (site / "flows/__init__.py").write_text('__version__ = "1.0.0"\n')
-    assert complaints(site) == ["__init__.py: Expected __version__ 1.2.3, received ['1.0.0']"]
+    assert complaints(site) == [
+        "__init__.py: Expected __version__ 1.2.3, received ['1.0.0']"
+    ]
 
 
 @pytest.mark.parametrize("key", ["title", "description"])
@@ -124,18 +139,30 @@ def test_site_is_written_elsewhere(site):
 
 @pytest.mark.parametrize("key", ["site-url", "repo-url"])
 def test_address_differs_and_can_be_carried_over(site, key):
-    edit(site / "_quarto.yml", lambda q: q["website"].update({key: "https://elsewhere.invalid"}))
+    edit(
+        site / "_quarto.yml",
+        lambda q: q["website"].update({key: "https://elsewhere.invalid"}),
+    )
     assert f"Expected {key}: https://flows.invalid" in complaints(site)[0]
     check_site.set_address(site)
     assert complaints(site) == []
 
 
 def test_readme_links_to_the_placeholder(site):
-    (site / "README.md").write_text((site / "README.md").read_text() + "https://flows.invalid")
+    (site / "README.md").write_text(
+        (site / "README.md").read_text() + "https://flows.invalid"
+    )
     assert "README.md: links to the public address" in complaints(site)
 
 
-@pytest.mark.parametrize("text", ["metadata-files: [../_quarto.yml]\ntitle: x\n", "metadata-files: [_quarto.yml]\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metadata-files: [../_quarto.yml]\ntitle: x\n",
+        "metadata-files: [_quarto.yml]\n",
+        "",
+    ],
+)
 def test_pointer_says_more_or_less(site, text):
     (site / "nbs/_quarto.yml").write_text(text)
     assert complaints(site)[0].startswith("nbs/_quarto.yml")
@@ -154,12 +181,20 @@ def test_notebook_missing_from_the_sidebar(site):
 
 
 def test_notebook_twice_in_the_sidebar(site):
-    edit(site / "_quarto.yml", lambda q: q["website"]["sidebar"]["contents"].append({"href": "00_special.ipynb"}))
+    edit(
+        site / "_quarto.yml",
+        lambda q: q["website"]["sidebar"]["contents"].append(
+            {"href": "00_special.ipynb"}
+        ),
+    )
     assert complaints(site) == ["sidebar: 00_special.ipynb stands 2 times"]
 
 
 def test_sidebar_names_what_is_not_there(site):
-    edit(site / "_quarto.yml", lambda q: q["website"]["sidebar"]["contents"].append("09_gone.ipynb"))
+    edit(
+        site / "_quarto.yml",
+        lambda q: q["website"]["sidebar"]["contents"].append("09_gone.ipynb"),
+    )
     assert complaints(site) == ["sidebar: 09_gone.ipynb does not exist"]
 
 
@@ -168,9 +203,15 @@ def test_notebook_without_title(site):
     assert "21_flow.ipynb: Expected a first cell" in complaints(site)[0]
 
 
-@pytest.mark.parametrize("link", ["gone.ipynb", "../LICENSE", "../00_special.ipynb#no-such-heading", "#nowhere"])
+@pytest.mark.parametrize(
+    "link",
+    ["gone.ipynb", "../LICENSE", "../00_special.ipynb#no-such-heading", "#nowhere"],
+)
 def test_dead_link(site, link):
-    save(site / "nbs/tutorials/21_flow.ipynb", new_markdown_cell(f"# Flow\n\n> One.\n\n[there]({link})", id="title"))
+    save(
+        site / "nbs/tutorials/21_flow.ipynb",
+        new_markdown_cell(f"# Flow\n\n> One.\n\n[there]({link})", id="title"),
+    )
     assert complaints(site)[0].startswith(f"21_flow.ipynb: {link} ")
 
 
@@ -181,14 +222,25 @@ def test_links_in_code_are_not_links(site):
 
 
 def test_relative_link_in_the_index(site):
-    save(site / "nbs/index.ipynb", new_markdown_cell("# Flows\n\n> One line.\n\n[tails](00_special.ipynb)", id="title"))
+    save(
+        site / "nbs/index.ipynb",
+        new_markdown_cell(
+            "# Flows\n\n> One line.\n\n[tails](00_special.ipynb)", id="title"
+        ),
+    )
     make_readme.write(site)
-    assert complaints(site)[0] == "index.ipynb: 00_special.ipynb is relative, and would break in README.md"
+    assert (
+        complaints(site)[0]
+        == "index.ipynb: 00_special.ipynb is relative, and would break in README.md"
+    )
 
 
 def test_module_without_notebook_and_the_reverse(site):
     (site / "flows/special.py").rename(site / "flows/old.py")
-    assert complaints(site) == ["flows/old.py has no notebook", "notebook special has no module: make export"]
+    assert complaints(site) == [
+        "flows/old.py has no notebook",
+        "notebook special has no module: make export",
+    ]
 
 
 def test_module_without_docstring(site):
@@ -205,7 +257,10 @@ def test_readme_picture_out_of_step(site):
     picture = site / "nbs/images/index-picture.png"
     picture.write_bytes(b"other")
     (site / "nbs/images/index-left-over.png").write_bytes(b"old")
-    assert make_readme.differences(site) == ["nbs/images/index-picture.png", "nbs/images/index-left-over.png"]
+    assert make_readme.differences(site) == [
+        "nbs/images/index-picture.png",
+        "nbs/images/index-left-over.png",
+    ]
     make_readme.write(site)
     assert make_readme.differences(site) == []
 
@@ -216,7 +271,11 @@ def test_readme_holds_source_output_and_picture():
         new_markdown_cell("# Flows", id="title"),
         new_code_cell("#| hide\nimport os", id="setup"),
         new_code_cell("print(f'{n:,}')", id="count", outputs=[shown]),
-        new_code_cell('#| fig-alt: "Two moons"\ndraw()', id="moons", outputs=[new_output("display_data", data={"image/png": PNG})]),
+        new_code_cell(
+            '#| fig-alt: "Two moons"\ndraw()',
+            id="moons",
+            outputs=[new_output("display_data", data={"image/png": PNG})],
+        ),
     ]
     text, pictures = make_readme.render(new_notebook(cells=cells))
     assert "import os" not in text
@@ -228,7 +287,11 @@ def test_readme_holds_source_output_and_picture():
 def test_export_that_changes_a_file_is_seen():
     before = {"a.py": "1", "b.py": "2", "d.py": "4"}
     assert check_clean.changed(before, dict(before)) == []
-    assert check_clean.changed(before, {"a.py": "1", "b.py": "3", "c.py": "0"}) == ["b.py", "c.py", "d.py"]
+    assert check_clean.changed(before, {"a.py": "1", "b.py": "3", "c.py": "0"}) == [
+        "b.py",
+        "c.py",
+        "d.py",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,17 @@ class Plain(keras.layers.Layer):
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.hidden, self.head = keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(width)
+        self.hidden, self.head = (
+            keras.layers.Dense(8, activation="tanh"),
+            keras.layers.Dense(width),
+        )
 
     def call(self, inputs, training=None):
-        joined = ops.concatenate(inputs, axis=-1) if isinstance(inputs, (list, tuple)) else inputs
+        joined = (
+            ops.concatenate(inputs, axis=-1)
+            if isinstance(inputs, (list, tuple))
+            else inputs
+        )
         return self.head(self.hidden(joined))
 
     def get_config(self):
@@ -54,5 +61,7 @@ def scatter(layer, seed=0, spread=0.3):
     "Move every trained weight away from its start, so that a test sees more than the identity."
     generator = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
-        weight.assign(weight + spread * generator.normal(size=weight.shape).astype("float32"))
+        weight.assign(
+            weight + spread * generator.normal(size=weight.shape).astype("float32")
+        )
     return layer

@@ -26,22 +26,41 @@ def settings(root: Path = ROOT) -> dict[str, str]:
 def paths(root: Path = ROOT) -> list[Path]:
     "All notebooks of the book, sorted, without hidden folders and checkpoints."
     found = (root / "nbs").rglob("*.ipynb")
-    return sorted(p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts))
+    return sorted(
+        p
+        for p in found
+        if not any(part[0] in "._" for part in p.relative_to(root).parts)
+    )
 
 
 def kind(path: Path) -> str:
     "`tutorial`, `library` or `index`."
-    return "tutorial" if path.parent.name == "tutorials" else "index" if path.stem == "index" else "library"
+    return (
+        "tutorial"
+        if path.parent.name == "tutorials"
+        else "index"
+        if path.stem == "index"
+        else "library"
+    )
 
 
 def called(name: str, among: list[Path], root: Path = ROOT) -> Path:
     "The one notebook that `name` means: `22_marginal`, `22` or `tutorials/02`, as far as it is unique."
-    places = {path.relative_to(root / "nbs").with_suffix("").as_posix(): path for path in among}
+    places = {
+        path.relative_to(root / "nbs").with_suffix("").as_posix(): path
+        for path in among
+    }
     exact = [place for place, path in places.items() if name in (place, path.stem)]
-    found = exact or [place for place, path in places.items() if place.startswith(name) or path.stem.startswith(name)]
+    found = exact or [
+        place
+        for place, path in places.items()
+        if place.startswith(name) or path.stem.startswith(name)
+    ]
     if len(found) != 1:
         candidates = ", ".join(found or places)
-        raise SystemExit(f"Expected the name of one notebook, received {name!r}: {'candidates' if found else 'there are'} {candidates}")
+        raise SystemExit(
+            f"Expected the name of one notebook, received {name!r}: {'candidates' if found else 'there are'} {candidates}"
+        )
     return places[found[0]]
 
 
@@ -64,18 +83,36 @@ def directives(cell: nbformat.NotebookNode) -> set[str]:
 def is_run(cell: nbformat.NotebookNode, slow: bool) -> bool:
     "Whether a run (with or without slow cells) executes this cell."
     marks = directives(cell)
-    return cell.cell_type == "code" and "eval: false" not in marks and (slow or "slow" not in marks)
+    return (
+        cell.cell_type == "code"
+        and "eval: false" not in marks
+        and (slow or "slow" not in marks)
+    )
 
 
-def execute(path: Path, slow: bool = True, extra: str = "", each: Callable = lambda i, n, cell: None) -> tuple[nbformat.NotebookNode, str]:
+def execute(
+    path: Path,
+    slow: bool = True,
+    extra: str = "",
+    each: Callable = lambda i, n, cell: None,
+) -> tuple[nbformat.NotebookNode, str]:
     "Execute a copy of `path` in its own folder; return it and what the code `extra`, run last, printed."
     os.environ.update({k: os.environ.get(k, v) for k, v in QUIET.items()})
     notebook = read(path)
     where = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources=where, coalesce_streams=True)
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources=where,
+        coalesce_streams=True,
+    )
     # What TensorFlow's C++ writes to the process's stderr is about the machine; Python's own warnings are still stored.
     client.extra_arguments = ["--IPKernelApp.capture_fd_output=False"]
-    with tempfile.TemporaryFile() as log, client.setup_kernel(env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=log):
+    with (
+        tempfile.TemporaryFile() as log,
+        client.setup_kernel(env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=log),
+    ):
         try:
             for i, cell in enumerate(notebook.cells):
                 each(i, len(notebook.cells), cell)
@@ -85,6 +122,10 @@ def execute(path: Path, slow: bool = True, extra: str = "", each: Callable = lam
             client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
         except DeadKernelError as error:
             log.seek(0)
-            raise RuntimeError(f"The kernel died: {log.read()[-2000:].decode(errors='replace')}") from error
+            raise RuntimeError(
+                f"The kernel died: {log.read()[-2000:].decode(errors='replace')}"
+            ) from error
     printed = notebook.cells.pop().outputs
-    return notebook, "".join(o.get("text", "") for o in printed if o.get("name") == "stdout")
+    return notebook, "".join(
+        o.get("text", "") for o in printed if o.get("name") == "stdout"
+    )

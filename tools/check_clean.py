@@ -11,14 +11,21 @@ import books as nb
 def snapshot(root: Path) -> dict[str, str]:
     "The files that git knows or would offer to add, with their hashes."
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
+    names = subprocess.run(
+        command, cwd=root, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
     files = [root / name for name in names if name and (root / name).is_file()]
-    return {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    return {
+        f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in files
+    }
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
     "The files that were written, added or removed."
-    return sorted(name for name in before | after if before.get(name) != after.get(name))
+    return sorted(
+        name for name in before | after if before.get(name) != after.get(name)
+    )
 
 
 def main(root: Path = nb.ROOT) -> int:
@@ -26,7 +33,11 @@ def main(root: Path = nb.ROOT) -> int:
     for tool in ("nbdev_export", "nbdev_clean"):
         subprocess.run([Path(sys.executable).parent / tool], cwd=root, check=True)
     touched = changed(before, snapshot(root))
-    print(f"export and clean changed {', '.join(touched)}: commit that" if touched else "export and clean change nothing")
+    print(
+        f"export and clean changed {', '.join(touched)}: commit that"
+        if touched
+        else "export and clean change nothing"
+    )
     return bool(touched)
 
 

@@ -40,7 +40,11 @@ def check_settings(root: Path) -> Iterator[str]:
     if cfg.get("custom_sidebar") != "True":
         yield "settings.ini: Expected custom_sidebar = True (the sidebar is written by hand)"
     init = root / cfg.get("lib_path", "gaussflow") / "__init__.py"
-    versions = re.findall(r'^__version__ = "(.*)"', init.read_text(encoding="utf-8"), re.M) if init.exists() else []
+    versions = (
+        re.findall(r'^__version__ = "(.*)"', init.read_text(encoding="utf-8"), re.M)
+        if init.exists()
+        else []
+    )
     if versions != [cfg.get("version")]:
         yield f"{init.name}: Expected __version__ {cfg.get('version')}, received {versions}"
 
@@ -68,24 +72,36 @@ def check_address(root: Path) -> Iterator[str]:
     for key, value in addresses(root).items():
         if (received := quarto(root).get("website", {}).get(key)) != value:
             yield f"_quarto.yml: Expected {key}: {value}, received {received} (make site-address writes it)"
-    if nb.settings(root)["public_address"] in (root / "README.md").read_text(encoding="utf-8"):
+    if nb.settings(root)["public_address"] in (root / "README.md").read_text(
+        encoding="utf-8"
+    ):
         yield "README.md: links to the public address"
 
 
 def check_pointer(root: Path) -> Iterator[str]:
     "nbs/_quarto.yml is the pointer to the root file and nothing else, and no symbolic link."
     path = root / "nbs/_quarto.yml"
-    if path.is_symlink() or not path.exists() or yaml.safe_load(path.read_text(encoding="utf-8")) != POINTER:
+    if (
+        path.is_symlink()
+        or not path.exists()
+        or yaml.safe_load(path.read_text(encoding="utf-8")) != POINTER
+    ):
         yield f"nbs/_quarto.yml: Expected only {POINTER}"
 
 
 def check_sidebar(root: Path) -> Iterator[str]:
     "Every notebook stands exactly once in the sidebar, and nothing else does."
-    times = Counter(listed(quarto(root).get("website", {}).get("sidebar", {}).get("contents", [])))
+    times = Counter(
+        listed(quarto(root).get("website", {}).get("sidebar", {}).get("contents", []))
+    )
     books = {p.relative_to(root / "nbs").as_posix() for p in nb.paths(root)}
     yield from (f"sidebar: {name} is missing" for name in sorted(books - set(times)))
-    yield from (f"sidebar: {name} does not exist" for name in sorted(set(times) - books))
-    yield from (f"sidebar: {name} stands {n} times" for name, n in times.items() if n > 1)
+    yield from (
+        f"sidebar: {name} does not exist" for name in sorted(set(times) - books)
+    )
+    yield from (
+        f"sidebar: {name} stands {n} times" for name, n in times.items() if n > 1
+    )
 
 
 def check_titles(root: Path) -> Iterator[str]:
@@ -99,7 +115,9 @@ def check_titles(root: Path) -> Iterator[str]:
 def prose(path: Path) -> str:
     "The Markdown of a file or notebook, without code."
     if path.suffix == ".ipynb":
-        text = "\n\n".join(c.source for c in nb.read(path).cells if c.cell_type == "markdown")
+        text = "\n\n".join(
+            c.source for c in nb.read(path).cells if c.cell_type == "markdown"
+        )
     else:
         text = path.read_text(encoding="utf-8")
     return re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", text, flags=re.S)
@@ -109,7 +127,9 @@ def anchors(path: Path) -> set[str]:
     "The anchors of a page's headings, made as Quarto makes them."
     heads = re.findall(r"^#+\s+(.*?)\s*$", prose(path), re.M)
     own = re.findall(r"\{#([\w-]+)", prose(path))
-    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", h.lower()).strip()) for h in heads} | set(own)
+    return {
+        re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", h.lower()).strip()) for h in heads
+    } | set(own)
 
 
 def check_links(root: Path) -> Iterator[str]:
@@ -127,25 +147,48 @@ def check_links(root: Path) -> Iterator[str]:
             goal = goal.with_suffix(".ipynb") if goal.suffix == ".html" else goal
             if not goal.exists():
                 yield f"{page.name}: {link} leads nowhere"
-            elif anchor and goal.suffix in (".ipynb", ".md") and anchor not in anchors(goal):
+            elif (
+                anchor
+                and goal.suffix in (".ipynb", ".md")
+                and anchor not in anchors(goal)
+            ):
                 yield f"{page.name}: {link} names no heading of {goal.name}"
 
 
 def check_module_docs(root: Path) -> Iterator[str]:
     "Every exported module has its notebook, and every library notebook its module."
     cfg = nb.settings(root)
-    modules = {p.stem for p in (root / cfg["lib_path"]).glob("*.py") if not p.stem.startswith("_")}
-    books = {p.stem.split("_", 1)[-1] for p in nb.paths(root) if nb.kind(p) == "library"}
-    yield from (f"{cfg['lib_path']}/{name}.py has no notebook" for name in sorted(modules - books))
-    yield from (f"notebook {name} has no module: make export" for name in sorted(books - modules))
+    modules = {
+        p.stem
+        for p in (root / cfg["lib_path"]).glob("*.py")
+        if not p.stem.startswith("_")
+    }
+    books = {
+        p.stem.split("_", 1)[-1] for p in nb.paths(root) if nb.kind(p) == "library"
+    }
+    yield from (
+        f"{cfg['lib_path']}/{name}.py has no notebook"
+        for name in sorted(modules - books)
+    )
+    yield from (
+        f"notebook {name} has no module: make export"
+        for name in sorted(books - modules)
+    )
     for name in sorted(modules & books):
-        if not ast.get_docstring(ast.parse((root / cfg["lib_path"] / f"{name}.py").read_text(encoding="utf-8"))):
+        if not ast.get_docstring(
+            ast.parse(
+                (root / cfg["lib_path"] / f"{name}.py").read_text(encoding="utf-8")
+            )
+        ):
             yield f"{cfg['lib_path']}/{name}.py has no docstring"
 
 
 def check_readme(root: Path) -> Iterator[str]:
     "README.md is what nbs/index.ipynb says."
-    yield from (f"{name}: not as nbs/index.ipynb says (make readme)" for name in make_readme.differences(root))
+    yield from (
+        f"{name}: not as nbs/index.ipynb says (make readme)"
+        for name in make_readme.differences(root)
+    )
 
 
 RULES = [value for name, value in list(globals().items()) if name.startswith("check_")]

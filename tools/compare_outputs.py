@@ -10,18 +10,26 @@ from pathlib import Path
 import books as nb
 
 RTOL, ATOL = 0.02, 1e-4
-NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])", re.I)
+NUMBER = re.compile(
+    r"(?<![\w.])[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])", re.I
+)
 # A duration, a memory size or a speed-up belongs to the machine, not to the notebook.
-MACHINE = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?\s*(?:ns|[µμu]s|ms|s|sec|seconds|min|[kMG]i?B|times|x|×)(?!\w)")
+MACHINE = re.compile(
+    r"[-+]?[\d.,]+(?:e[-+]?\d+)?\s*(?:ns|[µμu]s|ms|s|sec|seconds|min|[kMG]i?B|times|x|×)(?!\w)"
+)
 TERMINAL = re.compile(r"\x1b\[[\d;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 
 
 def read_number(text: str) -> tuple[float, float]:
     "A printed number, and a unit of its last decimal: 0.01 for 0.32, 0 for a number without decimals."
-    mantissa, _, exponent = text.replace(",", "").replace("−", "-").lower().partition("e")
+    mantissa, _, exponent = (
+        text.replace(",", "").replace("−", "-").lower().partition("e")
+    )
     decimals = len(mantissa.partition(".")[2])
-    return float(f"{mantissa}e{exponent or 0}"), 10.0 ** (int(exponent or 0) - decimals) if decimals else 0.0
+    return float(f"{mantissa}e{exponent or 0}"), 10.0 ** (
+        int(exponent or 0) - decimals
+    ) if decimals else 0.0
 
 
 def split(text: str) -> tuple[str, list[tuple[float, float]]]:
@@ -38,7 +46,9 @@ def differs(stored: str, fresh: str, rtol: float = RTOL, atol: float = ATOL) -> 
         return f"stored {stored.strip()[:200]!r}, fresh {fresh.strip()[:200]!r}"
     for (old, last_place), (new, _) in zip(numbers, new_numbers, strict=True):
         # 0.315 prints as 0.31 or 0.32: rounding alone moves the last decimal by one.
-        if not math.isclose(old, new, rel_tol=rtol, abs_tol=max(atol, 1.001 * last_place)):
+        if not math.isclose(
+            old, new, rel_tol=rtol, abs_tol=max(atol, 1.001 * last_place)
+        ):
             return f"stored {old:g}, fresh {new:g} (in {stored.strip()[:100]!r})"
     return ""
 
@@ -50,7 +60,11 @@ def outputs(cell) -> tuple[str, list[str]]:
         data = out.get("data", {})
         images += sorted(k for k in data if k.startswith("image/"))
         # A figure's text is its object's name, which says nothing.
-        text += out.get("text", "") + ("" if images else data.get("text/markdown", data.get("text/plain", "")) + "\n")
+        text += out.get("text", "") + (
+            ""
+            if images
+            else data.get("text/markdown", data.get("text/plain", "")) + "\n"
+        )
     return text, images
 
 
@@ -62,7 +76,9 @@ def compare(stored, fresh, slow: bool = True) -> list[str]:
             continue
         (old_text, old_images), (new_text, new_images) = outputs(old), outputs(new)
         if old_images != new_images:
-            complaints.append(f"cell {old.id}: stored pictures {old_images}, fresh {new_images}")
+            complaints.append(
+                f"cell {old.id}: stored pictures {old_images}, fresh {new_images}"
+            )
         elif why := differs(old_text, new_text):
             complaints.append(f"cell {old.id}: {why}")
     return complaints
@@ -75,7 +91,10 @@ def check(path: Path, slow: bool) -> list[str]:
         complaints = compare(nb.read(path), nb.execute(path, slow)[0], slow)
     except Exception as error:
         complaints = [f"does not run: {TERMINAL.sub('', str(error)).strip()[-1500:]}"]
-    print(f"{path.stem}: {'differs' if complaints else 'as stored'} ({time.perf_counter() - start:.0f} s)", flush=True)
+    print(
+        f"{path.stem}: {'differs' if complaints else 'as stored'} ({time.perf_counter() - start:.0f} s)",
+        flush=True,
+    )
     return [f"{path.name}: {c}" for c in complaints]
 
 
@@ -85,7 +104,9 @@ def main() -> None:
     # Tutorials train for minutes: `make reproduce` and `make test-slow` compare those.
     found = [p for p in found if slow or nb.kind(p) != "tutorial"]
     with ThreadPoolExecutor(2) as pool:
-        complaints = [c for some in pool.map(lambda p: check(p, slow), found) for c in some]
+        complaints = [
+            c for some in pool.map(lambda p: check(p, slow), found) for c in some
+        ]
     print("\n".join(complaints) or f"{len(found)} notebooks print what is stored")
     sys.exit(bool(complaints))
 

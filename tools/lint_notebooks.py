@@ -13,14 +13,17 @@ import books as nb
 NOTEBOOK_BYTES, FIGURE_BYTES = 1_500_000, 250_000
 CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 25
 PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
-LONG_CLASSES = {"42_flow": 560}  # one model whose parts go to rooms of their own in the coming redesign
+LONG_CLASSES = {
+    "42_flow": 560
+}  # one model whose parts go to rooms of their own in the coming redesign
 LESS_PROSE = {
     "72_plot": 1 / 5,
     "73_diagram": 1 / 5,
     "02_events": 1 / 4,
 }  # figures are drawn by long plain code, and say the rest themselves
 MACHINE_PATH = re.compile(
-    r"/home/\w|/root/|/Users/\w|/tmp/|/var/folders/|[A-Z]:\\Users|site-packages|ipykernel_|" + re.escape(f"{nb.ROOT}/")
+    r"/home/\w|/root/|/Users/\w|/tmp/|/var/folders/|[A-Z]:\\Users|site-packages|ipykernel_|"
+    + re.escape(f"{nb.ROOT}/")
 )
 RESIDUE = re.compile(r"[\r\b\x1b]|━{3}|\d+/\d+ \[=|ETA:|^WARNING:", re.M)
 READABLE_ID = re.compile(r"^(?![0-9a-f]{8})[a-z0-9]+(-[a-z0-9]+)*$")
@@ -31,7 +34,9 @@ def code_cells(book) -> list:
 
 
 def is_export(cell) -> bool:
-    return any(m.split()[0] in ("export", "exporti", "exports") for m in nb.directives(cell))
+    return any(
+        m.split()[0] in ("export", "exporti", "exports") for m in nb.directives(cell)
+    )
 
 
 def parse(cell) -> ast.Module | None:
@@ -87,7 +92,11 @@ def check_sizes(path: Path, book) -> Iterator[str]:
         for out in cell.outputs:
             for mime, data in out.get("data", {}).items():
                 if mime.startswith("image/"):
-                    size = len(data) if mime == "image/svg+xml" else len(base64.b64decode(data))
+                    size = (
+                        len(data)
+                        if mime == "image/svg+xml"
+                        else len(base64.b64decode(data))
+                    )
                     if size > FIGURE_BYTES:
                         yield f"cell {cell.id}: Expected a figure of at most {FIGURE_BYTES} bytes, received {size}"
 
@@ -95,10 +104,22 @@ def check_sizes(path: Path, book) -> Iterator[str]:
 def check_cell_lengths(path: Path, book) -> Iterator[str]:
     "A class has 350 lines, other exported code 60, any other cell 25; blank lines and `#|` lines are free."
     for cell in code_cells(book):
-        lines = sum(1 for line in cell.source.splitlines() if line.strip() and not line.startswith("#|"))
+        lines = sum(
+            1
+            for line in cell.source.splitlines()
+            if line.strip() and not line.startswith("#|")
+        )
         tree = parse(cell)
-        is_class = tree is not None and any(isinstance(node, ast.ClassDef) for node in tree.body)
-        most = CELL_LINES if not is_export(cell) else LONG_CLASSES.get(path.stem, CLASS_LINES) if is_class else EXPORT_LINES
+        is_class = tree is not None and any(
+            isinstance(node, ast.ClassDef) for node in tree.body
+        )
+        most = (
+            CELL_LINES
+            if not is_export(cell)
+            else LONG_CLASSES.get(path.stem, CLASS_LINES)
+            if is_class
+            else EXPORT_LINES
+        )
         if lines > most:
             yield f"cell {cell.id}: Expected at most {most} lines, received {lines}"
 
@@ -115,7 +136,9 @@ def words(book) -> tuple[int, int]:
             prose += len(cell.source.split())
         elif cell.cell_type == "code" and "hide" not in nb.directives(cell):
             nodes = ast.walk(parse(cell) or ast.Module([])) if is_export(cell) else ()
-            defined = [n for n in nodes if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+            defined = [
+                n for n in nodes if isinstance(n, ast.ClassDef | ast.FunctionDef)
+            ]
             printed = sum(len((ast.get_docstring(n) or "").split()) for n in defined)
             prose, code = prose + printed, code + len(source.split()) - printed
     return prose, code
@@ -136,7 +159,11 @@ def check_imports(path: Path, book) -> Iterator[str]:
     for cell in code_cells(book):
         body = (parse(cell) or ast.Module([])).body
         alone = [isinstance(n, ast.Import | ast.ImportFrom) for n in body]
-        inner = not is_export(cell) and any(isinstance(n, ast.Import | ast.ImportFrom) for s in body for n in ast.walk(s))
+        inner = not is_export(cell) and any(
+            isinstance(n, ast.Import | ast.ImportFrom)
+            for s in body
+            for n in ast.walk(s)
+        )
         if (any(alone) or inner) and not all(alone):
             yield f"cell {cell.id}: an import stands with other code"
 
@@ -156,8 +183,16 @@ def check_outputs_present(path: Path, book) -> Iterator[str]:
         tree = parse(cell)
         if tree is None or {"hide", "eval: false"} & nb.directives(cell):
             continue
-        calls = [n.value.func for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
-        shows = [ast.unparse(f) for f in calls if ast.unparse(f) == "print" or ast.unparse(f).startswith("plot.")]
+        calls = [
+            n.value.func
+            for n in tree.body
+            if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
+        ]
+        shows = [
+            ast.unparse(f)
+            for f in calls
+            if ast.unparse(f) == "print" or ast.unparse(f).startswith("plot.")
+        ]
         if any("style" not in s for s in shows) and not cell.outputs:
             yield f"cell {cell.id}: prints or draws, but no output is stored"
 
@@ -167,7 +202,10 @@ def check_exports(path: Path, book) -> Iterator[str]:
     for cell in filter(is_export, code_cells(book)):
         if nb.kind(path) != "library":
             yield f"cell {cell.id}: a {nb.kind(path)} exports nothing"
-        if any(isinstance(node, ast.Assert) for node in ast.walk(parse(cell) or ast.Module([]))):
+        if any(
+            isinstance(node, ast.Assert)
+            for node in ast.walk(parse(cell) or ast.Module([]))
+        ):
             yield f"cell {cell.id}: a bare assert in exported code"
 
 
@@ -176,8 +214,15 @@ def check_head(path: Path, book) -> Iterator[str]:
     head = book.cells[0].source if book.cells else ""
     if not re.match(r"# \S.*\n+> \S.*", head):
         yield "Expected a first cell with `# Title` and `> one line`"
-    exports = [m for c in code_cells(book)[:1] for m in nb.directives(c) if m.startswith("default_exp ")]
-    if nb.kind(path) == "library" and exports != [f"default_exp {path.stem.split('_', 1)[-1]}"]:
+    exports = [
+        m
+        for c in code_cells(book)[:1]
+        for m in nb.directives(c)
+        if m.startswith("default_exp ")
+    ]
+    if nb.kind(path) == "library" and exports != [
+        f"default_exp {path.stem.split('_', 1)[-1]}"
+    ]:
         yield f"Expected the first code cell to be `#| default_exp {path.stem.split('_', 1)[-1]}`"
 
 
@@ -198,19 +243,34 @@ def defined_twice(books: dict[str, object]) -> list[str]:
             for node in (parse(cell) or ast.Module([])).body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef):
                     names.setdefault(node.name, []).append(f"{stem}#{cell.id}")
-    return [f"{name} is defined in {' and '.join(where)}" for name, where in names.items() if len(where) > 1]
+    return [
+        f"{name} is defined in {' and '.join(where)}"
+        for name, where in names.items()
+        if len(where) > 1
+    ]
 
 
 def imported(book, package: str = "gaussflow") -> Iterator[tuple[str, str]]:
     "Each exported cell that imports a module of the package, inside functions too, and that module."
     for cell in filter(is_export, code_cells(book)):
         for node in ast.walk(parse(cell) or ast.Module([])):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
-                names = [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
+            if (
+                isinstance(node, ast.ImportFrom)
+                and (node.module or "").split(".")[0] == package
+            ):
+                names = (
+                    [node.module.split(".")[1]]
+                    if "." in node.module
+                    else [alias.name for alias in node.names]
+                )
                 yield from ((cell.id, name) for name in names)
             elif isinstance(node, ast.Import):
                 names = [alias.name.split(".") for alias in node.names]
-                yield from ((cell.id, name[1]) for name in names if name[0] == package and len(name) > 1)
+                yield from (
+                    (cell.id, name[1])
+                    for name in names
+                    if name[0] == package and len(name) > 1
+                )
 
 
 def imports_upwards(books: dict[str, object]) -> list[str]:
@@ -232,7 +292,10 @@ def main() -> None:
     complaints = [message for path in found for message in lint(path)]
     books = {p.stem: nb.read(p) for p in found if nb.kind(p) == "library"}
     complaints += defined_twice(books) + imports_upwards(books)
-    print("\n".join(complaints) or f"{len(found)} notebooks in order, {len(RULES) + 2} rules")
+    print(
+        "\n".join(complaints)
+        or f"{len(found)} notebooks in order, {len(RULES) + 2} rules"
+    )
     sys.exit(bool(complaints))
 
 

@@ -29,7 +29,11 @@ class ExecuteByName(exec_show_docs):
             super().__call__(cell)
         except Exception as error:
             cause = error.__cause__ or error
-            name = cell.source if getattr(cell, "has_sd", False) else f"cell {cell.get('id', cell.idx_)}"
+            name = (
+                cell.source
+                if getattr(cell, "has_sd", False)
+                else f"cell {cell.get('id', cell.idx_)}"
+            )
             raise RuntimeError(f"{name}: {type(cause).__name__}: {cause}") from error
 
 
@@ -37,7 +41,10 @@ class Processors(FilterDefaults):
     "What nbdev does to a notebook before Quarto reads it."
 
     def base_procs(self):
-        return [ExecuteByName if step is exec_show_docs else step for step in super().base_procs()]
+        return [
+            ExecuteByName if step is exec_show_docs else step
+            for step in super().base_procs()
+        ]
 
 
 def complaint(path: Path) -> str:

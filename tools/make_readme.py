@@ -27,7 +27,10 @@ def render(book, images: str = "nbs/images") -> tuple[str, dict[str, bytes]]:
             if "image/png" in data:
                 path = f"{images}/index-{cell.id}{f'-{i}' if i else ''}.png"
                 pictures[path] = base64.b64decode(data["image/png"])
-                alt = next((m[9:].strip() for m in sorted(marks) if m.startswith("fig-alt:")), cell.id.replace("-", " "))
+                alt = next(
+                    (m[9:].strip() for m in sorted(marks) if m.startswith("fig-alt:")),
+                    cell.id.replace("-", " "),
+                )
                 parts.append(f"![{alt.strip(chr(34))}]({path})")
             elif text := data.get("text/markdown"):
                 parts.append(text.strip())
@@ -40,9 +43,20 @@ def differences(root: Path = nb.ROOT) -> list[str]:
     "What in README.md and its pictures is not as nbs/index.ipynb says."
     text, pictures = render(nb.read(root / "nbs/index.ipynb"))
     readme = root / "README.md"
-    stale = [] if readme.exists() and readme.read_text(encoding="utf-8") == text else ["README.md"]
-    stale += [p for p, data in pictures.items() if not (root / p).exists() or (root / p).read_bytes() != data]
-    there = {p.relative_to(root).as_posix() for p in (root / "nbs/images").glob("index-*.png")}
+    stale = (
+        []
+        if readme.exists() and readme.read_text(encoding="utf-8") == text
+        else ["README.md"]
+    )
+    stale += [
+        p
+        for p, data in pictures.items()
+        if not (root / p).exists() or (root / p).read_bytes() != data
+    ]
+    there = {
+        p.relative_to(root).as_posix()
+        for p in (root / "nbs/images").glob("index-*.png")
+    }
     return stale + sorted(there - set(pictures))
 
 
@@ -61,5 +75,9 @@ if __name__ == "__main__":
     if "--check" not in sys.argv:
         write()
     stale = differences()
-    print(f"Not as nbs/index.ipynb says: {', '.join(stale)}; `make readme` writes it" if stale else "README.md is in step")
+    print(
+        f"Not as nbs/index.ipynb says: {', '.join(stale)}; `make readme` writes it"
+        if stale
+        else "README.md is in step"
+    )
     sys.exit(bool(stale))

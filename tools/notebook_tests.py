@@ -15,19 +15,48 @@ import books as nb
 
 def passes(path: Path, flags: list[str]) -> bool:
     "Whether the notebook's cells all pass; what went wrong is printed."
-    command = [str(Path(sys.executable).parent / "nbdev_test"), "--path", str(path), "--n_workers", "0", *flags]
-    done = subprocess.run(command, cwd=nb.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    print(f"{path.stem}: {'failed' if done.returncode else 'passed'}", *([done.stdout] if done.returncode else []), sep="\n", flush=True)
+    command = [
+        str(Path(sys.executable).parent / "nbdev_test"),
+        "--path",
+        str(path),
+        "--n_workers",
+        "0",
+        *flags,
+    ]
+    done = subprocess.run(
+        command,
+        cwd=nb.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(
+        f"{path.stem}: {'failed' if done.returncode else 'passed'}",
+        *([done.stdout] if done.returncode else []),
+        sep="\n",
+        flush=True,
+    )
     return done.returncode == 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--names", default=".*", help="a pattern that the file names match")
-    parser.add_argument("--flags", default="", help="cells to run that are skipped by default, such as slow")
+    parser.add_argument(
+        "--names", default=".*", help="a pattern that the file names match"
+    )
+    parser.add_argument(
+        "--flags",
+        default="",
+        help="cells to run that are skipped by default, such as slow",
+    )
     args = parser.parse_args()
     flags = ["--flags", args.flags] if args.flags else []
-    chosen = [p for p in nb.paths() if nb.kind(p) != "tutorial" and re.match(args.names, p.name)]
+    chosen = [
+        p
+        for p in nb.paths()
+        if nb.kind(p) != "tutorial" and re.match(args.names, p.name)
+    ]
     with ThreadPoolExecutor(2) as pool:
         passed = list(pool.map(lambda path: passes(path, flags), chosen))
     sys.exit(not all(passed))

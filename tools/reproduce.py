@@ -17,7 +17,9 @@ import books as nb
 import compare_outputs
 import nbformat
 
-COLLECT = "import json; print(json.dumps(results, default=lambda value: value.tolist()))"
+COLLECT = (
+    "import json; print(json.dumps(results, default=lambda value: value.tolist()))"
+)
 FLOOR = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
 
 
@@ -25,7 +27,13 @@ def show(value: object) -> str:
     "A cell of the table."
     if isinstance(value, list | tuple):
         return ", ".join(show(v) for v in value)
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        "-"
+        if value is None
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def is_met(row: dict) -> bool | None:
@@ -50,9 +58,14 @@ def table(rows: list[dict]) -> str:
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    lines = [" | ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in [head, *body]]
+    lines = [
+        " | ".join(text.ljust(w) for text, w in zip(line, widths, strict=True))
+        for line in [head, *body]
+    ]
     lines.insert(1, "-|-".join("-" * w for w in widths))
-    return "\n".join(f"| {line} |" if i != 1 else f"|-{line}-|" for i, line in enumerate(lines))
+    return "\n".join(
+        f"| {line} |" if i != 1 else f"|-{line}-|" for i, line in enumerate(lines)
+    )
 
 
 def save(book, rows: list[dict], folder: Path) -> int:
@@ -60,11 +73,20 @@ def save(book, rows: list[dict], folder: Path) -> int:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.png"):
         old.unlink()
-    pictures = [(c.id, o["data"]["image/png"]) for c in book.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    pictures = [
+        (c.id, o["data"]["image/png"])
+        for c in book.cells
+        for o in c.get("outputs", [])
+        if "image/png" in o.get("data", {})
+    ]
     for i, (cell_id, data) in enumerate(pictures, 1):
-        (folder / "figures" / f"{i:02d}-{cell_id}.png").write_bytes(base64.b64decode(data))
+        (folder / "figures" / f"{i:02d}-{cell_id}.png").write_bytes(
+            base64.b64decode(data)
+        )
     nbformat.write(book, folder / f"{folder.name}.ipynb")
-    (folder / "results.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(
+        json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return len(pictures)
 
 
@@ -74,25 +96,47 @@ def reproduce(path: Path, out: Path) -> tuple[list[dict], list[str]]:
 
     def progress(i: int, n: int, cell: object) -> None:
         if cell.cell_type == "code":
-            print(f"{path.stem}  cell {i + 1:3d}/{n}  {time.perf_counter() - start:6.0f} s  {cell.id}", flush=True)
+            print(
+                f"{path.stem}  cell {i + 1:3d}/{n}  {time.perf_counter() - start:6.0f} s  {cell.id}",
+                flush=True,
+            )
 
     book, printed = nb.execute(path, extra=COLLECT, each=progress)
     rows = json.loads(printed.strip().splitlines()[-1])
     pictures = save(book, rows, out / path.stem)
-    print(f"{path.stem}: {pictures} figures, {len(rows)} numbers, {time.perf_counter() - start:.0f} s", flush=True)
-    return rows, [f"{path.name}: {c}" for c in compare_outputs.compare(nb.read(path), book)]
+    print(
+        f"{path.stem}: {pictures} figures, {len(rows)} numbers, {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
+    return rows, [
+        f"{path.name}: {c}" for c in compare_outputs.compare(nb.read(path), book)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="the first letters of tutorials, such as 21; all without")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="the first letters of tutorials, such as 21; all without",
+    )
     parser.add_argument("--out", type=Path, default=nb.ROOT / "results")
-    parser.add_argument("--compare", action="store_true", help="fail where the outputs differ from the stored ones")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="fail where the outputs differ from the stored ones",
+    )
     args = parser.parse_args()
     tutorials = nb.select(args.names, only="tutorial")
-    print(f"{len(tutorials)} tutorials, results in {args.out.name}/; a tutorial trains for minutes", flush=True)
+    print(
+        f"{len(tutorials)} tutorials, results in {args.out.name}/; a tutorial trains for minutes",
+        flush=True,
+    )
     runs = [reproduce(path, args.out) for path in tutorials]
-    rows, complaints = [r for run, _ in runs for r in run], [c for _, some in runs for c in some]
+    rows, complaints = (
+        [r for run, _ in runs for r in run],
+        [c for _, some in runs for c in some],
+    )
     (args.out / "table.md").write_text(table(rows) + "\n", encoding="utf-8")
     if complaints:
         print(
@@ -103,7 +147,9 @@ def main() -> None:
     missed = sum(is_met(row) is False for row in rows)
     held = sum(is_met(row) is not None for row in rows)
     print(f"\n{table(rows)}\n\n{held - missed} of {held} floors met")
-    sys.exit(bool(args.compare and complaints))  # a missed floor is a result, shown above and on its page
+    sys.exit(
+        bool(args.compare and complaints)
+    )  # a missed floor is a result, shown above and on its page
 
 
 if __name__ == "__main__":

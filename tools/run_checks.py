@@ -25,21 +25,36 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         "ruff check": (tool("ruff", "check", "--quiet", "."), {}),
         "notebook lint": ([*python, "tools/lint_notebooks.py"], {}),
         "site without Quarto": ([*python, "tools/check_site.py"], {}),
-        "nbdev's processing for the site": ([*python, "tools/make_docs.py", "--check"], {}),
+        "nbdev's processing for the site": (
+            [*python, "tools/make_docs.py", "--check"],
+            {},
+        ),
         "export and clean": ([*python, "tools/check_clean.py"], {}),
         "pytest": (
             [*pytest, *([] if slow else ["-m", "not slow"])],
             {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
         ),
         "pytest, contracts on JAX": (contracts, jax),
-        "nbdev_test on JAX": ([*python, "tools/notebook_tests.py", "--names", "00_|03_|10_|22_", *flags], jax),
-        "stored outputs": ([*python, "tools/compare_outputs.py"], {}),  # runs every cell with its assertions, too
+        "nbdev_test on JAX": (
+            [*python, "tools/notebook_tests.py", "--names", "00_|03_|10_|22_", *flags],
+            jax,
+        ),
+        "stored outputs": (
+            [*python, "tools/compare_outputs.py"],
+            {},
+        ),  # runs every cell with its assertions, too
     }
     if importlib.util.find_spec("torch"):  # not among the requirements
-        found["pytest, contracts on PyTorch"] = (contracts, {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"})
+        found["pytest, contracts on PyTorch"] = (
+            contracts,
+            {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"},
+        )
     if slow:
         found["nbdev_test"] = ([*python, "tools/notebook_tests.py", *flags], {})
-        found["stored outputs, slow cells"] = ([*python, "tools/compare_outputs.py", "--slow", "0", "1"], {})
+        found["stored outputs, slow cells"] = (
+            [*python, "tools/compare_outputs.py", "--slow", "0", "1"],
+            {},
+        )
         found["tutorials"] = ([*python, "tools/reproduce.py", "--compare"], {})
         del found["stored outputs"]
     return found
@@ -47,9 +62,21 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
 
 def count(output: str, code: int) -> tuple[int, int]:
     "How many passed and failed: pytest's own figures where it printed them, else the stage is one check."
-    last = next((line for line in reversed(output.splitlines()) if re.search(r"\d+ (passed|failed|error)", line)), "")
-    numbers = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)}
-    passed, failed = numbers.get("passed", 0), numbers.get("failed", 0) + numbers.get("error", 0)
+    last = next(
+        (
+            line
+            for line in reversed(output.splitlines())
+            if re.search(r"\d+ (passed|failed|error)", line)
+        ),
+        "",
+    )
+    numbers = {
+        word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)
+    }
+    passed, failed = (
+        numbers.get("passed", 0),
+        numbers.get("failed", 0) + numbers.get("error", 0),
+    )
     if not numbers:
         return int(code == 0), int(code != 0)
     return passed, failed or int(code != 0)
@@ -60,26 +87,50 @@ def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int]
     print(f"\n=== {name}", flush=True)
     start, lines = time.perf_counter(), []
     env = {"KERAS_BACKEND": "tensorflow"} | nb.QUIET | os.environ | extra
-    process = subprocess.Popen(command, cwd=nb.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=nb.ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     for line in process.stdout:
         print(line, end="", flush=True)
         lines.append(line)
-    passed, failed = count("".join(lines) if "pytest" in command else "", process.wait())
-    print(f"--- {name}: {'FAILED' if failed else 'passed'} ({time.perf_counter() - start:.0f} s)", flush=True)
+    passed, failed = count(
+        "".join(lines) if "pytest" in command else "", process.wait()
+    )
+    print(
+        f"--- {name}: {'FAILED' if failed else 'passed'} ({time.perf_counter() - start:.0f} s)",
+        flush=True,
+    )
     return passed, failed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slow", action="store_true", help="slow cells, slow tests and the tutorials too")
+    parser.add_argument(
+        "--slow",
+        action="store_true",
+        help="slow cells, slow tests and the tutorials too",
+    )
     parser.add_argument("--only", default="", help="stages whose name contains this")
     args = parser.parse_args()
     start = time.perf_counter()
-    chosen = {name: stage for name, stage in stages(args.slow).items() if args.only in name}
+    chosen = {
+        name: stage for name, stage in stages(args.slow).items() if args.only in name
+    }
     done = {name: run(name, *stage) for name, stage in chosen.items()}
     failed = [name for name, (_, bad) in done.items() if bad]
-    print(f"\n{len(done)} stages in {time.perf_counter() - start:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    print(f"{sum(p for p, _ in done.values())} passed, {sum(f for _, f in done.values())} failed", flush=True)
+    print(
+        f"\n{len(done)} stages in {time.perf_counter() - start:.0f} s"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
+    print(
+        f"{sum(p for p, _ in done.values())} passed, {sum(f for _, f in done.values())} failed",
+        flush=True,
+    )
     sys.exit(bool(failed))
 
 
