@@ -22,7 +22,9 @@ from .testing import scatter_weights
 
 # %% ../nbs/24_autoregressive.ipynb #check-order
 def check_order(
-    order: str | Sequence[int] | None,  # `None`, `"reversed"`, or the dimensions from the first to the last
+    order: str
+    | Sequence[int]
+    | None,  # `None`, `"reversed"`, or the dimensions from the first to the last
     d: int,  # How many there are
 ) -> tuple[int, ...]:
     """Return the dimensions in their order.
@@ -37,7 +39,9 @@ def check_order(
         values = np.asarray(order)
     names_each = np.array_equal(np.sort(values, axis=None), np.arange(d))
     if values.dtype.kind not in "iu" or values.ndim != 1 or not names_each:
-        raise ValueError(f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, received order={order!r}")
+        raise ValueError(
+            f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, received order={order!r}"
+        )
     return tuple(values.tolist())
 
 # %% ../nbs/24_autoregressive.ipynb #degrees
@@ -87,14 +91,20 @@ class MaskedMLPConditioner(MLPConditioner):
 
     def __init__(
         self,
-        sizes: Iterable[int],  # Floats of each kind for one dimension; (1, 1) for an affine map
+        sizes: Iterable[
+            int
+        ],  # Floats of each kind for one dimension; (1, 1) for an affine map
         d: int,  # Dimensions
         hidden: int | Sequence[int] = (
             64,
             64,
         ),  # Widths; d - 1 or more see all that is allowed
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
-        order: str | Sequence[int] | None = None,  # First to last; `None`: as they stand, or `"reversed"`
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
+        order: str
+        | Sequence[int]
+        | None = None,  # First to last; `None`: as they stand, or `"reversed"`
         **kwargs,
     ):
         self.sizes = tuple(check_width("sizes", size) for size in sizes)
@@ -102,32 +112,34 @@ class MaskedMLPConditioner(MLPConditioner):
         self.order = check_order(order, self.d)
         super().__init__(self.d * sum(self.sizes), hidden, activation, **kwargs)
 
-    def get_config(self):
-        config = {k: v for k, v in super().get_config().items() if k != "output_width"}
-        return {
-            **config,
-            "sizes": list(self.sizes),
-            "d": self.d,
-            "order": list(self.order),
-        }
-
     def build(self, input_shape):
-        x_shape = input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
+        x_shape = (
+            input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape
+        )
         if x_shape[-1] != self.d:
-            raise ValueError(f"Expected inputs of width {self.d} (d) in {type(self).__name__}, received shape {tuple(x_shape)}")
+            raise ValueError(
+                f"Expected inputs of width {self.d} (d) in {type(self).__name__}, received shape {tuple(x_shape)}"
+            )
         super().build(input_shape)
         position = np.argsort(self.order) + 1
         context = np.zeros(joined_shape(input_shape)[-1] - self.d, int)
         outputs = np.concatenate([np.repeat(position, size) for size in self.sizes])
-        self.masks = degree_masks(np.concatenate([position, context]), self.hidden, outputs)
+        self.masks = degree_masks(
+            np.concatenate([position, context]), self.hidden, outputs
+        )
 
     def call(self, inputs, training=None):
         h = join_inputs(inputs)
         if h.shape[-1] != len(self.masks[0]):
-            raise ValueError(f"Expected inputs of width {len(self.masks[0])}, context included, received {h.shape[-1]}")
+            raise ValueError(
+                f"Expected inputs of width {len(self.masks[0])}, context included, received {h.shape[-1]}"
+            )
         for layer, mask in zip([*self.body, self.head], self.masks):
             kernel = ops.convert_to_tensor(layer.kernel)
-            h = layer.activation(ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel))) + layer.bias)
+            h = layer.activation(
+                ops.matmul(h, ops.where(mask, kernel, ops.zeros_like(kernel)))
+                + layer.bias
+            )
         return h
 
 # %% ../nbs/24_autoregressive.ipynb #check-autoregressive
@@ -135,7 +147,8 @@ def check_autoregressive(
     conditioner: keras.layers.Layer,  # A built network
     scalar: ScalarBijection,  # The map it feeds
     d: int,  # Dimensions
-    context_shape: Sequence | None = None,  # `(batch, c)`, where there is context; open axes are `None`
+    context_shape: Sequence
+    | None = None,  # `(batch, c)`, where there is context; open axes are `None`
 ) -> None:
     """Try out that the parameters of a dimension depend on earlier ones only.
 
@@ -146,7 +159,9 @@ def check_autoregressive(
         np.random.default_rng(0),
         [ops.convert_to_numpy(w) for w in conditioner.weights],
     )
-    x = np.repeat(generator.normal(size=(4, 1, d)), d + 1, axis=1)  # row j + 1: input j is changed
+    x = np.repeat(
+        generator.normal(size=(4, 1, d)), d + 1, axis=1
+    )  # row j + 1: input j is changed
     x[:, np.arange(d) + 1, np.arange(d)] += 2.0
     inputs = ops.convert_to_tensor(x.reshape(-1, d), keras.config.floatx())
     if context_shape is not None:
@@ -160,9 +175,13 @@ def check_autoregressive(
             weight.assign(value)
     precise = keras.backend.standardize_dtype(output.dtype) in ("float32", "float64")
     output = ops.reshape(ops.cast(output, "float32"), (len(x), d + 1, -1))
-    parts = ops.convert_to_numpy(ops.concatenate(list(unpack(scalar, output, d).values()), axis=-1))
+    parts = ops.convert_to_numpy(
+        ops.concatenate(list(unpack(scalar, output, d).values()), axis=-1)
+    )
     changes = np.abs(parts[:, 1:] - parts[:, :1]).max(axis=(0, 3))  # (input, output)
-    wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (position[:, None] >= position)
+    wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (
+        position[:, None] >= position
+    )
     for j, i in np.argwhere(wrong):
         raise ValueError(
             f"Expected an autoregressive conditioner: the parameters of dimension {i} "
@@ -194,7 +213,9 @@ class Autoregressive(ScalarLayer):
 
     def build(self, input_shape):
         if len(input_shape) != 2:
-            raise ValueError(f"Expected events with one axis (vectors) in {type(self).__name__}, received shape {tuple(input_shape)}")
+            raise ValueError(
+                f"Expected events with one axis (vectors) in {type(self).__name__}, received shape {tuple(input_shape)}"
+            )
         super().build(input_shape)
         d = input_shape[-1]
         self.build_params(d, seen=(d,))

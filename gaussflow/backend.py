@@ -56,13 +56,19 @@ def is_traced(
     *tensors,  # Inputs and weights of a call; `None` is left out
 ) -> bool:
     "Whether a gradient or a trace may pass through a call with these tensors, so that it must run plainly."
-    tensors = [t.value if isinstance(t, keras.Variable) else t for t in tensors if t is not None]
+    tensors = [
+        t.value if isinstance(t, keras.Variable) else t
+        for t in tensors
+        if t is not None
+    ]
     if is_symbolic(*tensors):
         return True
     # Each backend tells in its own way whether somebody is recording.
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
-        from tensorflow.python.eager import record  # the only place that knows of open tapes
+        from tensorflow.python.eager import (
+            record,
+        )  # the only place that knows of open tapes
 
         return not tf.executing_eagerly() or record.could_possibly_record()
     if keras.backend.backend() == "jax":
@@ -106,7 +112,10 @@ def outside_trace(
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.init_scope(), strategy.scope() if strategy else contextlib.nullcontext():
+        with (
+            tf.init_scope(),
+            strategy.scope() if strategy else contextlib.nullcontext(),
+        ):
             yield
     elif keras.backend.backend() == "jax":
         import jax
@@ -134,7 +143,9 @@ def fixed_loop(
         turn = lambda i, *state: (i + 1, *step(i, *state))
         going = lambda i, *state: i < count
         return ops.while_loop(going, turn, (0, *state), maximum_iterations=count)[1:]
-    return ops.fori_loop(0, count, lambda i, state: tuple(step(i, *state)), tuple(state))
+    return ops.fori_loop(
+        0, count, lambda i, state: tuple(step(i, *state)), tuple(state)
+    )
 
 # %% ../nbs/01_backend.ipynb #resolve-jit-compile
 def resolve_jit_compile(
@@ -144,7 +155,9 @@ def resolve_jit_compile(
     if jit_compile == "auto":
         return keras.backend.backend() != "torch"
     if not isinstance(jit_compile, bool):
-        raise ValueError(f"Expected jit_compile to be True, False or 'auto', received {jit_compile!r}")
+        raise ValueError(
+            f"Expected jit_compile to be True, False or 'auto', received {jit_compile!r}"
+        )
     return jit_compile
 
 # %% ../nbs/01_backend.ipynb #compiled
@@ -159,13 +172,18 @@ def compile_method(
     if backend == "tensorflow":
         import tensorflow as tf
 
-        function, traced = tf.function(method, jit_compile=jit_compile, autograph=False), {}
+        function, traced = (
+            tf.function(method, jit_compile=jit_compile, autograph=False),
+            {},
+        )
 
         def by_shape(*arrays):
             # Traced once per shape and called without TensorFlow's own look-up, which warns of many flows as of many traces.
             key = tuple((a.shape, a.dtype.str) for a in arrays)
             if key not in traced:
-                traced[key] = function.get_concrete_function(*(tf.TensorSpec(a.shape, a.dtype) for a in arrays))
+                traced[key] = function.get_concrete_function(
+                    *(tf.TensorSpec(a.shape, a.dtype) for a in arrays)
+                )
             return traced[key](*map(tf.convert_to_tensor, arrays))
 
         return by_shape
@@ -191,7 +209,9 @@ def chunk_rows(
     event_size: int,  # Numbers per event
 ) -> int:
     "Rows per chunk, 1, 2 or 5 times a power of ten, at least 200: what a core's cache holds, or what keeps an accelerator busy."
-    compiled_on_cpu = keras.backend.backend() != "torch" and all(d.startswith("cpu") for d in keras.distribution.list_devices())
+    compiled_on_cpu = keras.backend.backend() != "torch" and all(
+        d.startswith("cpu") for d in keras.distribution.list_devices()
+    )
     rows = max((2**14 if compiled_on_cpu else 2**18) // max(event_size, 1), 200)
     power = 10 ** int(math.log10(rows) + 1e-9)
     return max(step * power for step in (1, 2, 5) if step * power <= rows)
@@ -219,20 +239,32 @@ class ChunkedRunner:
         rows = len(arrays[0])
         size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
         starts = list(range(0, max(rows, 1), size))
-        alone = 0 if (key, size) in self.ready else 1  # the first call traces and compiles, before there are threads
+        alone = (
+            0 if (key, size) in self.ready else 1
+        )  # the first call traces and compiles, before there are threads
         outputs = [self.on_chunk(key, arrays, start, size) for start in starts[:alone]]
         self.ready.add((key, size))
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            outputs += pool.map(lambda start: self.on_chunk(key, arrays, start, size), starts[alone:])
+            outputs += pool.map(
+                lambda start: self.on_chunk(key, arrays, start, size), starts[alone:]
+            )
         return [np.concatenate(parts) for parts in zip(*outputs)]
 
     def on_chunk(self, key, arrays, start, size):
         "The method's results for `size` rows from `start` on, the last chunk padded with zeros while it is computed."
         parts = [a[start : start + size] for a in arrays]
         used = len(parts[0])
-        padded = [np.concatenate([p, np.zeros((size - used, *p.shape[1:]), p.dtype)]) if used < size else p for p in parts]
+        padded = [
+            np.concatenate([p, np.zeros((size - used, *p.shape[1:]), p.dtype)])
+            if used < size
+            else p
+            for p in parts
+        ]
         results = self.compiled[key](*padded)
-        return [ops.convert_to_numpy(r)[:used] for r in (results if isinstance(results, tuple) else (results,))]
+        return [
+            ops.convert_to_numpy(r)[:used]
+            for r in (results if isinstance(results, tuple) else (results,))
+        ]
 
 # %% ../nbs/01_backend.ipynb #apply-rows
 def apply_rows(
@@ -244,10 +276,18 @@ def apply_rows(
     step = chunk_rows(math.prod(x.shape[1:]))
     parts = []
     for start in range(0, len(x), step):
-        some = None if context is None else ops.convert_to_tensor(context[start : start + step])
-        result = direction(ops.convert_to_tensor(x[start : start + step]), context=some, training=False)
+        some = (
+            None
+            if context is None
+            else ops.convert_to_tensor(context[start : start + step])
+        )
+        result = direction(
+            ops.convert_to_tensor(x[start : start + step]), context=some, training=False
+        )
         parts.append([ops.convert_to_numpy(part) for part in result])
         if parts[-1][1].shape != (len(parts[-1][0]),):
-            raise ValueError(f"Expected log_det of shape ({len(parts[-1][0])},), received shape {parts[-1][1].shape}")
+            raise ValueError(
+                f"Expected log_det of shape ({len(parts[-1][0])},), received shape {parts[-1][1].shape}"
+            )
     z, log_det = (np.concatenate(part) for part in zip(*parts))
     return z, log_det

@@ -12,7 +12,7 @@ import math
 import keras
 from keras import ops
 
-from .bijector import FlowLayer, build_conditioner, check_conditioner, restore
+from .bijector import FlowLayer, build_conditioner, check_conditioner
 from .marginal import nan_beside_nan, sum_event
 from .scalar import LogScaleClamp, check_clamp
 from .special import LOG_SQRT_2PI, as_float, norm_log_pdf
@@ -54,7 +54,9 @@ class StandardNormal(BaseDistribution):
 def resolve_base(base: BaseDistribution | None) -> BaseDistribution:
     "The base itself, standard normal for `None`. **Raises** `ValueError` for anything else."
     if base is not None and not isinstance(base, BaseDistribution):
-        raise ValueError(f"Expected base to be a BaseDistribution such as StudentT(), received {base!r}")
+        raise ValueError(
+            f"Expected base to be a BaseDistribution such as StudentT(), received {base!r}"
+        )
     return StandardNormal() if base is None else base
 
 # %% ../nbs/40_base.ipynb #standard-logistic
@@ -67,7 +69,9 @@ class StandardLogistic(BaseDistribution):
         return sum_event(ops.log_sigmoid(z) + ops.log_sigmoid(-z))
 
     def sample(self, shape, seed=None, context=None):
-        draws = keras.random.gamma((2, *shape), 1.0, dtype=self.compute_dtype, seed=seed)
+        draws = keras.random.gamma(
+            (2, *shape), 1.0, dtype=self.compute_dtype, seed=seed
+        )
         return ops.log(draws[0]) - ops.log(draws[1])
 
 # %% ../nbs/40_base.ipynb #student-parts
@@ -76,7 +80,9 @@ def log1p_square(
 ):
     "`log(1 + r**2)` for every finite `r`, with its gradient."
     inside = ops.abs(r) <= 1
-    far = ops.where(inside, 1.0, ops.abs(r))  # both branches stay finite, so that neither spoils a gradient
+    far = ops.where(
+        inside, 1.0, ops.abs(r)
+    )  # both branches stay finite, so that neither spoils a gradient
     return ops.log1p(ops.square(ops.where(inside, r, 1.0 / far))) + 2.0 * ops.log(far)
 
 
@@ -110,22 +116,30 @@ class StudentT(BaseDistribution):
     def __init__(self, degrees: float = 3.0, **kwargs):  # Degrees of freedom, fixed
         super().__init__(**kwargs)
         if not 0.5 <= degrees < math.inf:
-            raise ValueError(f"Expected degrees >= 0.5 and finite, received degrees={degrees}")
+            raise ValueError(
+                f"Expected degrees >= 0.5 and finite, received degrees={degrees}"
+            )
         self.degrees = float(degrees)
-
-    def get_config(self):
-        return {**super().get_config(), "degrees": self.degrees}
 
     def log_prob(self, z, context=None):
         n = self.degrees
-        return sum_event(student_log_constant(n) - (n + 1) / 2 * log1p_square(as_float(z) / math.sqrt(n)))
+        return sum_event(
+            student_log_constant(n)
+            - (n + 1) / 2 * log1p_square(as_float(z) / math.sqrt(n))
+        )
 
     def sample(self, shape, seed=None, context=None):
         half, seeds = self.degrees / 2, spread_seed(seed, 3)
         normal = keras.random.normal(shape, dtype=self.compute_dtype, seed=seeds[0])
-        larger = keras.random.gamma(shape, half + 1, dtype=self.compute_dtype, seed=seeds[1])
-        exponential = keras.random.gamma(shape, 1.0, dtype=self.compute_dtype, seed=seeds[2])
-        return normal * ops.exp(0.5 * (math.log(half) - ops.log(larger) + exponential / half))
+        larger = keras.random.gamma(
+            shape, half + 1, dtype=self.compute_dtype, seed=seeds[1]
+        )
+        exponential = keras.random.gamma(
+            shape, 1.0, dtype=self.compute_dtype, seed=seeds[2]
+        )
+        return normal * ops.exp(
+            0.5 * (math.log(half) - ops.log(larger) + exponential / half)
+        )
 
 # %% ../nbs/40_base.ipynb #diagonal-normal
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -137,52 +151,69 @@ class DiagonalNormal(BaseDistribution):
 
     def __init__(
         self,
-        conditioner: keras.layers.Layer | None = None,  # Maps a context to `2 * D` floats, D numbers per event: means, then log-scales
-        log_scale_clamp: LogScaleClamp | None = None,  # Bounds the network's log-scales; `None`: `tanh_log_scale_clamp(3.0)`
+        conditioner: keras.layers.Layer
+        | None = None,  # Maps a context to `2 * D` floats, D numbers per event: means, then log-scales
+        log_scale_clamp: LogScaleClamp
+        | None = None,  # Bounds the network's log-scales; `None`: `tanh_log_scale_clamp(3.0)`
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.conditioner = None if conditioner is None else check_conditioner(conditioner)
+        self.conditioner = (
+            None if conditioner is None else check_conditioner(conditioner)
+        )
         self.log_scale_clamp = check_clamp(log_scale_clamp)
 
     @property
     def uses_context(self):
         return self.conditioner is not None
 
-    def get_config(self):
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("conditioner", "log_scale_clamp")}
-        return {**super().get_config(), **parts}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "conditioner", "log_scale_clamp"))
-
     def build(self, input_shape):
         self.event_shape = tuple(input_shape[1:])
         if self.conditioner is not None:
             if self.context_shape is None:
-                raise ValueError("Expected a context for the conditioner of DiagonalNormal, received none at build")
-            shape, width = build_conditioner(self.conditioner, None, self.context_shape), 2 * math.prod(self.event_shape)
+                raise ValueError(
+                    "Expected a context for the conditioner of DiagonalNormal, received none at build"
+                )
+            shape, width = (
+                build_conditioner(self.conditioner, None, self.context_shape),
+                2 * math.prod(self.event_shape),
+            )
             if shape[1:] != (width,):
                 where = f"for an event of shape {self.event_shape}, received output shape {shape}"
-                raise ValueError(f"conditioner output width {shape[-1]}, expected 2 * D = {width} {where}")
-        self.mean = self.add_weight(shape=self.event_shape, initializer="zeros", name="mean")
-        self.log_scale = self.add_weight(shape=self.event_shape, initializer="zeros", name="log_scale")
+                raise ValueError(
+                    f"conditioner output width {shape[-1]}, expected 2 * D = {width} {where}"
+                )
+        self.mean = self.add_weight(
+            shape=self.event_shape, initializer="zeros", name="mean"
+        )
+        self.log_scale = self.add_weight(
+            shape=self.event_shape, initializer="zeros", name="log_scale"
+        )
         super().build(input_shape)
 
     def moments(self, z, context=None):
         "Mean and log-scale at the latents `z`: of shape `event`, with a conditioner `(batch, *event)`. **Raises** as the class."
         if not self.built:
-            self.context_shape = None if context is None else (None, *ops.shape(context)[1:])
+            self.context_shape = (
+                None if context is None else (None, *ops.shape(context)[1:])
+            )
             self.build((None, *z.shape[1:]))
         if tuple(z.shape[1:]) != self.event_shape:
-            raise ValueError(f"Expected events of shape {self.event_shape} in DiagonalNormal, received shape {tuple(z.shape)}")
+            raise ValueError(
+                f"Expected events of shape {self.event_shape} in DiagonalNormal, received shape {tuple(z.shape)}"
+            )
         if self.conditioner is None:
-            return ops.convert_to_tensor(self.mean), ops.convert_to_tensor(self.log_scale)
+            return ops.convert_to_tensor(self.mean), ops.convert_to_tensor(
+                self.log_scale
+            )
         self.check_context(z, context)
-        raw = nan_beside_nan(ops.cast(self.conditioner(context), self.compute_dtype), context)
+        raw = nan_beside_nan(
+            ops.cast(self.conditioner(context), self.compute_dtype), context
+        )
         shift, raw = ops.unstack(ops.reshape(raw, (-1, 2, *self.event_shape)), axis=1)
-        return self.mean + shift, self.log_scale + self.log_scale_clamp(raw) - self.log_scale_clamp(ops.zeros_like(raw))
+        return self.mean + shift, self.log_scale + self.log_scale_clamp(
+            raw
+        ) - self.log_scale_clamp(ops.zeros_like(raw))
 
     def log_prob(self, z, context=None):
         z = as_float(z)

@@ -16,11 +16,14 @@ from .bijector import Bijector
 from .marginal import sum_event
 
 # %% ../nbs/33_bounded.ipynb #bounds
-LARGEST_BOUND = 1e30  # differences of numbers inside such bounds do not overflow in float32
+LARGEST_BOUND = (
+    1e30  # differences of numbers inside such bounds do not overflow in float32
+)
 
 
 def check_bound(
-    value: float | Sequence[float],  # One number, or one for each entry of the last axis
+    value: float
+    | Sequence[float],  # One number, or one for each entry of the last axis
     name: str,  # What to call it
 ) -> float | tuple[float, ...]:
     """Return a float, or a tuple of them.
@@ -47,7 +50,9 @@ def rounded_bound(
 ) -> np.ndarray:
     "The bound in `dtype`; what would be a subnormal number is 0."
     rounded = np.asarray(bound, dtype="float64").astype(dtype)
-    return np.where(np.abs(rounded) < np.finfo(dtype).tiny, np.zeros_like(rounded), rounded)
+    return np.where(
+        np.abs(rounded) < np.finfo(dtype).tiny, np.zeros_like(rounded), rounded
+    )
 
 
 def next_inside(
@@ -124,7 +129,9 @@ class Bounded(Bijector):
 
     def range_words(self, column: int) -> str:
         "The range of one entry of the last axis, in words."
-        raise NotImplementedError(f"{type(self).__name__} does not implement range_words")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not implement range_words"
+        )
 
     def check_data(self, x):
         self.check_length(x.shape)
@@ -138,7 +145,9 @@ class Bounded(Bijector):
         given, kept = np.asarray(x)[(row, *column)], rounded[(row, *column)]
         rounding = f" ({kept} in {kept.dtype})" if abs(given - kept) > 0 else ""
         hint = "a number on a bound has no density, and grey values need noise first"
-        raise ValueError(f"Expected {wanted}, received {given}{rounding} in {place}: {hint}")
+        raise ValueError(
+            f"Expected {wanted}, received {given}{rounding} in {place}: {hint}"
+        )
 
 # %% ../nbs/33_bounded.ipynb #logit
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -175,11 +184,6 @@ class Logit(Bounded):
         self.ends = self.find_ends()
         self.set_range(*self.find_range())
 
-    def get_config(self):
-        ends = {"low": self.low, "high": self.high}
-        ends = {k: list(v) if isinstance(v, Sequence) else v for k, v in ends.items()}
-        return {**super().get_config(), **ends, "alpha": self.alpha}
-
     def find_ends(self) -> tuple:
         """Both bounds in the layer's dtype.
 
@@ -188,14 +192,22 @@ class Logit(Bounded):
         sizes = [np.size(bound) for bound in (self.low, self.high) if np.ndim(bound)]
         if len(set(sizes)) > 1:
             raise ValueError(f"Expected low and high of one length, received {sizes}")
-        ends = [rounded_bound(bound, self.compute_dtype) for bound in (self.low, self.high)]
+        ends = [
+            rounded_bound(bound, self.compute_dtype) for bound in (self.low, self.high)
+        ]
         low, high = np.broadcast_arrays(*ends)
         room = 1000 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
         if not np.all(np.asarray(self.low) < np.asarray(self.high)):
-            raise ValueError(f"Expected low < high, received low={self.low}, high={self.high}")
+            raise ValueError(
+                f"Expected low < high, received low={self.low}, high={self.high}"
+            )
         if not np.all(high - low >= room):
-            wanted = f"room for 1,000 numbers of {self.compute_dtype} between low and high"
-            raise ValueError(f"Expected {wanted}, received low={self.low}, high={self.high}")
+            wanted = (
+                f"room for 1,000 numbers of {self.compute_dtype} between low and high"
+            )
+            raise ValueError(
+                f"Expected {wanted}, received low={self.low}, high={self.high}"
+            )
         return low, high
 
     def find_range(self) -> tuple:
@@ -215,7 +227,9 @@ class Logit(Bounded):
 
     def outside_data(self, x):
         low, high = self.ends
-        return super().outside_data(x) if self.alpha == 0 else ~((x >= low) & (x <= high))
+        return (
+            super().outside_data(x) if self.alpha == 0 else ~((x >= low) & (x <= high))
+        )
 
     def range_words(self, column):
         low, high = (np.broadcast_to(end, self.lowest.shape).flat for end in self.ends)
@@ -234,7 +248,9 @@ class Logit(Bounded):
 
     def to_line(self, x, outside):
         low, high, width, scale, _ = self.constants()
-        sides = [self.alpha * width + (1 - 2 * self.alpha) * d for d in (x - low, high - x)]
+        sides = [
+            self.alpha * width + (1 - 2 * self.alpha) * d for d in (x - low, high - x)
+        ]
         middle = width / 2 + ops.zeros_like(x)
         below, above = (ops.where(outside, middle, side) for side in sides)
         log_u, log_v = ops.log(below / width), ops.log(above / width)
@@ -274,24 +290,19 @@ class Log(Bounded):
     ):
         super().__init__(**kwargs)
         if side not in ("lower", "upper"):
-            raise ValueError(f"Expected side to be 'lower' or 'upper', received side={side!r}")
+            raise ValueError(
+                f"Expected side to be 'lower' or 'upper', received side={side!r}"
+            )
         if map not in ("log", "softplus"):
-            raise ValueError(f"Expected map to be 'log' or 'softplus', received map={map!r}")
+            raise ValueError(
+                f"Expected map to be 'log' or 'softplus', received map={map!r}"
+            )
         self.bound, self.side, self.map = check_bound(bound, "bound"), side, map
         self.sign = 1 if side == "lower" else -1
         self.end = rounded_bound(self.bound, self.compute_dtype)
         first = next_inside(self.end, self.sign)
         last = self.sign * np.finfo(self.end.dtype).max
         self.set_range(*((first, last) if side == "lower" else (last, first)))
-
-    def get_config(self):
-        bound = list(self.bound) if isinstance(self.bound, Sequence) else self.bound
-        return {
-            **super().get_config(),
-            "bound": bound,
-            "side": self.side,
-            "map": self.map,
-        }
 
     def range_words(self, column):
         bound = self.end[column] if self.end.ndim else self.end

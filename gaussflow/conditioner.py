@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import keras
 from keras import ops
 
-from .bijector import check_config
+from .bijector import Configured
 
 # %% ../nbs/20_conditioner.ipynb #join-inputs
 def join_inputs(
@@ -49,12 +49,16 @@ def joined_shape(
     if not isinstance(input_shape[0], (list, tuple)):
         return tuple(input_shape)
     if len(input_shape) != 2:
-        raise ValueError(f"Expected one input, or [kept, context], received {len(input_shape)} inputs")
+        raise ValueError(
+            f"Expected one input, or [kept, context], received {len(input_shape)} inputs"
+        )
     kept, context = input_shape
     pairs = zip(context[-2:0:-1], kept[-2:0:-1])
     misfits = [None not in (c, k) and c not in (1, k) for c, k in pairs]
     if not 2 <= len(context) <= len(kept) or any(misfits):
-        raise ValueError(f"Expected context of shape (batch, c) beside a kept part of shape {tuple(kept)}, received {tuple(context)}")
+        raise ValueError(
+            f"Expected context of shape (batch, c) beside a kept part of shape {tuple(kept)}, received {tuple(context)}"
+        )
     return (*kept[:-1], kept[-1] + context[-1])
 
 # %% ../nbs/20_conditioner.ipynb #check-width
@@ -69,12 +73,15 @@ def check_width(
     """
     a_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not a_number or value < 1 or value % 1 != 0:
-        raise ValueError(f"Expected {name} >= 1 (an integer), received {name}={value!r}")
+        raise ValueError(
+            f"Expected {name} >= 1 (an integer), received {name}={value!r}"
+        )
     return int(value)
 
 # %% ../nbs/20_conditioner.ipynb #check-hidden
 def check_hidden(
-    hidden: int | Sequence[int],  # Widths of the hidden layers, or the width of the only one
+    hidden: int
+    | Sequence[int],  # Widths of the hidden layers, or the width of the only one
 ) -> tuple[int, ...]:
     """Return the widths of the hidden layers as a tuple; it may be empty.
 
@@ -89,7 +96,9 @@ def check_hidden(
         widths = (hidden,) if isinstance(hidden, numbers.Real) else hidden
         return tuple(check_width("hidden", width) for width in widths)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected hidden as an integer or a sequence of integers, each >= 1, received hidden={hidden!r}") from error
+        raise ValueError(
+            f"Expected hidden as an integer or a sequence of integers, each >= 1, received hidden={hidden!r}"
+        ) from error
 
 # %% ../nbs/20_conditioner.ipynb #check-activation
 def check_activation(
@@ -121,7 +130,7 @@ def start_hidden(
 
 # %% ../nbs/20_conditioner.ipynb #mlp-conditioner
 @keras.saving.register_keras_serializable(package="gaussflow")
-class MLPConditioner(keras.Model):
+class MLPConditioner(Configured, keras.Model):
     """Dense layers with an activation, then a head that starts at zero.
 
     **Shapes** input: `(batch, ..., d_a)`, or a list of that and a context `(batch, c)`;
@@ -141,33 +150,25 @@ class MLPConditioner(keras.Model):
             64,
             64,
         ),  # Widths; empty for a linear conditioner
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.output_width = check_width("output_width", output_width)
         self.hidden = check_hidden(hidden)
         self.activation = check_activation(activation)
-        self.body = [self.make_hidden(i, width, name=f"hidden_{i}", dtype=self.dtype_policy) for i, width in enumerate(self.hidden)]
+        self.body = [
+            self.make_hidden(i, width, name=f"hidden_{i}", dtype=self.dtype_policy)
+            for i, width in enumerate(self.hidden)
+        ]
         self.head = self.make_layer(
             self.output_width,
             kernel_initializer="zeros",
             name="head",
             dtype=self.dtype_policy,
         )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "output_width": self.output_width,
-            "hidden": list(self.hidden),
-            "activation": keras.activations.serialize(self.activation),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        check_config(cls, config)
-        return super().from_config(config, custom_objects)
 
     def build_from_config(self, config):
         # As a layer does: a model's own would only warn where the shape does not fit.
@@ -204,7 +205,9 @@ def make_mlp_conditioner(
     d_b: int,  # Moved dimensions
     num_components: int,  # K, components of the mixture of each
     hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-    activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+    activation: str
+    | Callable
+    | None = "relu",  # A name, or a function registered with Keras
     **kwargs,  # Such as `name` and `dtype`, for the Keras layer
 ) -> MLPConditioner:
     """A plain network with the `3 * d_b * num_components` outputs of a mixture coupling.
@@ -225,7 +228,9 @@ def tile_parameters(
 ):
     "Repeat each kind `d_b` times. **Shapes** `(..., sum(sizes))` to `(..., d_b * sum(sizes))`, kind by kind."
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    kinds = [parameters[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    kinds = [
+        parameters[..., end - size : end] for end, size in zip(ends, sizes, strict=True)
+    ]
     return ops.concatenate([kind for kind in kinds for _ in range(d_b)], axis=-1)
 
 # %% ../nbs/20_conditioner.ipynb #shared-conditioner
@@ -248,16 +253,14 @@ class SharedMLPConditioner(MLPConditioner):
         sizes: Sequence[int],  # Floats of each kind in one set; (K, K, K) for a mixture
         d_b: int,  # Moved dimensions
         hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.sizes = tuple(check_width("sizes", size) for size in sizes)
         self.d_b = check_width("d_b", d_b)
         super().__init__(sum(self.sizes), hidden, activation, **kwargs)
-
-    def get_config(self):
-        config = {k: v for k, v in super().get_config().items() if k != "output_width"}
-        return {**config, "sizes": list(self.sizes), "d_b": self.d_b}
 
     def call(self, inputs, training=None):
         one_set = super().call(inputs, training=training)
@@ -272,7 +275,9 @@ def make_shared_mlp_conditioner(
     d_b: int,  # Moved dimensions
     num_components: int,  # K, components of the one mixture
     hidden: int | Sequence[int] = (64, 64),  # Widths of the hidden layers
-    activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+    activation: str
+    | Callable
+    | None = "relu",  # A name, or a function registered with Keras
     **kwargs,  # Such as `name` and `dtype`, for the Keras layer
 ) -> SharedMLPConditioner:
     """A network with `3 * num_components` outputs, tiled over the moved dimensions.
@@ -309,7 +314,9 @@ class ResidualConditioner(MLPConditioner):
         output_width: int,  # Parameters of all moved dimensions together
         hidden_width: int = 32,  # Width of all hidden layers
         num_blocks: int = 1,  # Layers with a skip connection
-        activation: str | Callable | None = "tanh",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "tanh",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.hidden_width = check_width("hidden_width", hidden_width)
@@ -320,15 +327,6 @@ class ResidualConditioner(MLPConditioner):
             activation,
             **kwargs,
         )
-
-    def get_config(self):
-        config = super().get_config()
-        del config["hidden"]
-        return {
-            **config,
-            "hidden_width": self.hidden_width,
-            "num_blocks": self.num_blocks,
-        }
 
     def call(self, inputs, training=None):
         h = self.body[0](join_inputs(inputs))

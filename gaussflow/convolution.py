@@ -19,7 +19,9 @@ def check_kernel(
 ) -> int:
     "Return an int. **Raises** `ValueError` unless it is odd and positive."
     if check_width("kernel_size", kernel_size) % 2 == 0:
-        raise ValueError(f"Expected an odd kernel_size, whose window has a middle, received kernel_size={kernel_size}")
+        raise ValueError(
+            f"Expected an odd kernel_size, whose window has a middle, received kernel_size={kernel_size}"
+        )
     return int(kernel_size)
 
 # %% ../nbs/21_convolution.ipynb #conv
@@ -48,14 +50,13 @@ class ConvConditioner(MLPConditioner):
             64,
         ),  # Widths; empty for a linear conditioner
         kernel_size: int = 3,  # Side of the window of the first and the last layer
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         **kwargs,
     ):
         self.kernel_size = check_kernel(kernel_size)
         super().__init__(output_width, hidden, activation, **kwargs)
-
-    def get_config(self):
-        return {**super().get_config(), "kernel_size": self.kernel_size}
 
     def make_layer(self, width, kernel_size=None, **kwargs):
         return keras.layers.Conv2D(
@@ -73,7 +74,9 @@ class ConvConditioner(MLPConditioner):
     def build(self, input_shape):
         shape = joined_shape(input_shape)
         if len(shape) != 4:
-            raise ValueError(f"Expected images (batch, height, width, channels) in {type(self).__name__}, received shape {shape}")
+            raise ValueError(
+                f"Expected images (batch, height, width, channels) in {type(self).__name__}, received shape {shape}"
+            )
         super().build(input_shape)
 
 # %% ../nbs/21_convolution.ipynb #residual
@@ -102,7 +105,9 @@ class ResidualConvConditioner(ConvConditioner):
         hidden_width: int = 64,  # Channels of all hidden layers
         num_blocks: int = 2,  # Blocks with a skip connection
         kernel_size: int = 3,  # Side of the window of all convolutions
-        activation: str | Callable | None = "relu",  # A name, or a function registered with Keras
+        activation: str
+        | Callable
+        | None = "relu",  # A name, or a function registered with Keras
         gated: bool = False,  # Whether blocks end in a gate
         **kwargs,
     ):
@@ -111,15 +116,6 @@ class ResidualConvConditioner(ConvConditioner):
         self.gated = bool(gated)
         widths = [self.hidden_width] * (1 + 2 * self.num_blocks)
         super().__init__(output_width, widths, kernel_size, activation, **kwargs)
-
-    def get_config(self):
-        config = {k: v for k, v in super().get_config().items() if k != "hidden"}
-        return {
-            **config,
-            "hidden_width": self.hidden_width,
-            "num_blocks": self.num_blocks,
-            "gated": self.gated,
-        }
 
     def make_hidden(self, i, width, **kwargs):
         ends_block = i > 0 and i % 2 == 0

@@ -27,7 +27,9 @@ def check_size(
     if isinstance(d, bool) or int(d) != d:
         raise ValueError(f"Expected a whole number of dimensions, received {d}")
     if d < 2:
-        raise ValueError(f"Expected at least 2 dimensions for a coupling, received {d}: use a marginal flow (make_gaussianization_flow)")
+        raise ValueError(
+            f"Expected at least 2 dimensions for a coupling, received {d}: use a marginal flow (make_gaussianization_flow)"
+        )
     return int(d)
 
 
@@ -37,14 +39,22 @@ def check_mask(
     "Return a boolean array. **Raises** `ValueError` unless it keeps something and moves something."
     values = np.asarray(mask)
     if values.ndim == 0 or values.size == 0:
-        raise ValueError(f"Expected a mask with at least one axis and entry, received mask.shape={values.shape}")
+        raise ValueError(
+            f"Expected a mask with at least one axis and entry, received mask.shape={values.shape}"
+        )
     if values.dtype != bool and not np.isin(values, (0, 1)).all():
         raise ValueError(f"Expected a mask of booleans, received {values.tolist()}")
     values = values.astype(bool)
     check_size(values.size)
     if values.all() or not values.any():
-        kind = "True: nothing is moved" if values.all() else "False: nothing is kept (a marginal layer needs no mask)"
-        raise ValueError(f"Expected a mask that keeps some numbers and moves others, received one that is all {kind}")
+        kind = (
+            "True: nothing is moved"
+            if values.all()
+            else "False: nothing is kept (a marginal layer needs no mask)"
+        )
+        raise ValueError(
+            f"Expected a mask that keeps some numbers and moves others, received one that is all {kind}"
+        )
     return values
 
 # %% ../nbs/23_coupling.ipynb #masks
@@ -71,15 +81,25 @@ def random_mask(
 
 
 def checkerboard_mask(
-    event_shape: Sequence[int],  # Such as (height, width, channels); the last axis holds the channels
+    event_shape: Sequence[
+        int
+    ],  # Such as (height, width, channels); the last axis holds the channels
 ) -> np.ndarray:
     """The mask, `(..., 1)`, that keeps where the indices of all axes but the last have an even sum.
 
     **Raises** `ValueError` for fewer than two axes, or a single position.
     """
     event = np.asarray(event_shape)
-    if event.ndim != 1 or event.size < 2 or event.dtype.kind not in "iu" or event.min() < 1 or event[:-1].prod() < 2:
-        raise ValueError(f"Expected an event with channels in its last axis and 2 or more positions, received event_shape={event_shape}")
+    if (
+        event.ndim != 1
+        or event.size < 2
+        or event.dtype.kind not in "iu"
+        or event.min() < 1
+        or event[:-1].prod() < 2
+    ):
+        raise ValueError(
+            f"Expected an event with channels in its last axis and 2 or more positions, received event_shape={event_shape}"
+        )
     return (np.indices(event[:-1]).sum(axis=0) % 2 == 0)[..., None]
 
 # %% ../nbs/23_coupling.ipynb #split
@@ -106,7 +126,10 @@ def join(kept, moved, mask: np.ndarray):
     both = ops.concatenate([kept, moved], axis=-1)
     if np.array_equal(order, np.arange(len(order))):
         return both
-    if np.array_equal(order, np.roll(np.arange(len(order)), int((~mask).sum()))) and not mask[0]:
+    if (
+        np.array_equal(order, np.roll(np.arange(len(order)), int((~mask).sum())))
+        and not mask[0]
+    ):
         return ops.concatenate([moved, kept], axis=-1)
     return ops.take(both, order, axis=-1)
 
@@ -120,7 +143,9 @@ class Coupling(ScalarLayer):
 
     def __init__(
         self,
-        mask: Sequence[bool],  # True = kept; along the last axis, or with as many axes as the event
+        mask: Sequence[
+            bool
+        ],  # True = kept; along the last axis, or with as many axes as the event
         conditioner: keras.layers.Layer,  # Maps the kept part to raw parameters
         scalar: ScalarBijection,  # How each moved number is mapped
         **kwargs,
@@ -130,16 +155,20 @@ class Coupling(ScalarLayer):
         if self.mask.ndim == 1:
             self.d_a, self.d_b = int(self.mask.sum()), int((~self.mask).sum())
 
-    def get_config(self):
-        return {**super().get_config(), "mask": self.mask.tolist()}
-
     def build(self, input_shape):
         super().build(input_shape)
         event, shape = tuple(input_shape[1:]), self.mask.shape
         if len(shape) == 1 and shape != event[-1:]:
-            raise ValueError(f"Expected mask of length {event[-1]} (the event size), received mask.shape={shape}")
-        if len(shape) > 1 and (len(shape) != len(event) or any(m not in (1, n) for m, n in zip(shape, event))):
-            raise ValueError(f"Expected a mask that broadcasts to the event {event}, received mask.shape={shape}")
+            raise ValueError(
+                f"Expected mask of length {event[-1]} (the event size), received mask.shape={shape}"
+            )
+        if len(shape) > 1 and (
+            len(shape) != len(event)
+            or any(m not in (1, n) for m, n in zip(shape, event))
+        ):
+            raise ValueError(
+                f"Expected a mask that broadcasts to the event {event}, received mask.shape={shape}"
+            )
         if len(shape) == 1:
             self.build_params(self.d_b, seen=(*event[:-1], self.d_a))
         else:
@@ -156,7 +185,9 @@ class Coupling(ScalarLayer):
     def params(self, kept, context=None, training=None) -> dict:
         "Parameters of the moved part, `(batch, ..., d_b, size)` by name: base plus conditioner."
         self.check_context(kept, context)
-        return self.scalar.combine(self.table(), self.emitted(conditioner_inputs(kept, context), training))
+        return self.scalar.combine(
+            self.table(), self.emitted(conditioner_inputs(kept, context), training)
+        )
 
     def apply(self, x, bend, context, training):
         kept, moved = self.split(self.prepare(x, context))
@@ -184,18 +215,17 @@ class MixtureCDFCoupling(Coupling):
         mask: Sequence[bool],  # True = kept
         conditioner: keras.layers.Layer,  # Emits `3 * d_b * num_components` floats
         num_components: int = 8,  # K
-        log_scale_clamp: LogScaleClamp | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
+        log_scale_clamp: LogScaleClamp
+        | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
         background: float = 0.0,  # Share of a component with the mixture's own mean and variance
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
         family: str = "gaussian",  # Kind of component, or `"logistic"`
         **kwargs,
     ):
-        scalar = MixtureCDF(num_components, family, log_scale_clamp, background, identity)
+        scalar = MixtureCDF(
+            num_components, family, log_scale_clamp, background, identity
+        )
         super().__init__(mask, conditioner, scalar, **kwargs)
-
-    def get_config(self):
-        config = {**super().get_config(), **self.scalar.get_config()}
-        return {k: v for k, v in config.items() if k != "scalar"}
 
 # %% ../nbs/23_coupling.ipynb #affine-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -209,14 +239,11 @@ class AffineCoupling(Coupling):
         self,
         mask: Sequence[bool],  # True = kept
         conditioner: keras.layers.Layer,  # Emits `2 * d_b` floats
-        log_scale_clamp: LogScaleClamp | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
+        log_scale_clamp: LogScaleClamp
+        | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
         **kwargs,
     ):
         super().__init__(mask, conditioner, Affine(log_scale_clamp), **kwargs)
-
-    def get_config(self):
-        config = {**super().get_config(), **self.scalar.get_config()}
-        return {k: v for k, v in config.items() if k != "scalar"}
 
 # %% ../nbs/23_coupling.ipynb #additive-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -233,9 +260,6 @@ class AdditiveCoupling(Coupling):
         **kwargs,
     ):
         super().__init__(mask, conditioner, Additive(), **kwargs)
-
-    def get_config(self):
-        return {k: v for k, v in super().get_config().items() if k != "scalar"}
 
 # %% ../nbs/23_coupling.ipynb #spline-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -256,9 +280,7 @@ class SplineCoupling(Coupling):
         min_slope: float = 1e-3,  # Least slope at a knot
         **kwargs,
     ):
-        scalar = RationalQuadraticSpline(num_bins, bound, min_bin_width, min_bin_height, min_slope)
+        scalar = RationalQuadraticSpline(
+            num_bins, bound, min_bin_width, min_bin_height, min_slope
+        )
         super().__init__(mask, conditioner, scalar, **kwargs)
-
-    def get_config(self):
-        config = {**super().get_config(), **self.scalar.get_config()}
-        return {k: v for k, v in config.items() if k != "scalar"}

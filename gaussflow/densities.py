@@ -28,7 +28,9 @@ def check_points(
     "Return `x` as float64. **Raises** `ValueError` unless its shape is `(n, dim)`."
     x = np.asarray(x, dtype="float64")
     if x.ndim != 2 or x.shape[1] != dim:
-        raise ValueError(f"Expected points of shape (n, {dim}), received x.shape={x.shape}")
+        raise ValueError(
+            f"Expected points of shape (n, {dim}), received x.shape={x.shape}"
+        )
     return x
 
 
@@ -52,7 +54,9 @@ def check_positive(
 
 
 def in_blocks(
-    function: Callable[[np.ndarray], np.ndarray],  # Log-density of finite points, `(m, dim)` to `(m,)`
+    function: Callable[
+        [np.ndarray], np.ndarray
+    ],  # Log-density of finite points, `(m, dim)` to `(m,)`
     x: np.ndarray,  # Points, `(n, dim)`
     dim: int,  # Number of columns that they must have
     block: int = 2**15,  # Numbers looked at together
@@ -71,7 +75,9 @@ class Density(ABC):
     "A density that knows its values, its draws and its entropy, all in float64 and nats."
 
     dim: int  # Number of dimensions
-    full_support: bool = True  # False where the density is zero outside a bounded region
+    full_support: bool = (
+        True  # False where the density is zero outside a bounded region
+    )
 
     @abstractmethod
     def log_prob(
@@ -108,41 +114,66 @@ class Density(ABC):
         x = check_points(x, self.dim)
         if not whiten:
             return Standardized(self, x.mean(axis=0), x.std(axis=0))
-        variances, axes = np.linalg.eigh(np.cov(x.T, bias=True).reshape(self.dim, self.dim))
-        return Standardized(self, x.mean(axis=0), (axes * np.sqrt(np.maximum(variances, 0.0))) @ axes.T)
+        variances, axes = np.linalg.eigh(
+            np.cov(x.T, bias=True).reshape(self.dim, self.dim)
+        )
+        return Standardized(
+            self, x.mean(axis=0), (axes * np.sqrt(np.maximum(variances, 0.0))) @ axes.T
+        )
 
 # %% ../nbs/70_densities.ipynb #check-density
 def check_density(
     density: Density,  # Density to test
     n: int = 20_000,  # Number of draws for the statistical tests
     seed: int = 0,  # Seed of the draws
-) -> dict[str, float]:  # The deviations from entropy and from Stein's identity, in standard errors
+) -> dict[
+    str, float
+]:  # The deviations from entropy and from Stein's identity, in standard errors
     "Test the contract of a density. **Raises** `AssertionError` where it is broken."
     x = density.sample(n, seed)
     log_p = density.log_prob(x)
     np.testing.assert_equal((x.shape, x.dtype.name), ((n, density.dim), "float64"))
     np.testing.assert_equal((log_p.shape, log_p.dtype.name), ((n,), "float64"))
-    np.testing.assert_array_equal(x, density.sample(n, seed), "equal seeds must give equal draws")
+    np.testing.assert_array_equal(
+        x, density.sample(n, seed), "equal seeds must give equal draws"
+    )
     if np.array_equal(x, density.sample(n, seed + 1)):
         raise AssertionError("different seeds must give different draws")
-    np.testing.assert_allclose(density.log_prob(x[:1]), log_p[:1], rtol=1e-12, err_msg="a batch of one differs")
-    far = density.log_prob(100.0 * np.concatenate([np.eye(density.dim), -np.eye(density.dim)]))
+    np.testing.assert_allclose(
+        density.log_prob(x[:1]), log_p[:1], rtol=1e-12, err_msg="a batch of one differs"
+    )
+    far = density.log_prob(
+        100.0 * np.concatenate([np.eye(density.dim), -np.eye(density.dim)])
+    )
     if not np.all(np.isfinite(far) if density.full_support else far == -np.inf):
-        raise AssertionError(f"log_prob at |x| = 100 does not fit full_support={density.full_support}: {far}")
+        raise AssertionError(
+            f"log_prob at |x| = 100 does not fit full_support={density.full_support}: {far}"
+        )
     for bad in (x[0], x[:, :-1], x[None]):
-        np.testing.assert_raises_regex(ValueError, "Expected points of shape", density.log_prob, bad)
+        np.testing.assert_raises_regex(
+            ValueError, "Expected points of shape", density.log_prob, bad
+        )
     for bad in (0, -1, 2.5):
-        np.testing.assert_raises_regex(ValueError, "Expected a number of draws", density.sample, bad)
+        np.testing.assert_raises_regex(
+            ValueError, "Expected a number of draws", density.sample, bad
+        )
     value, error = density.entropy()
     spread = {"entropy": -log_p - value}
     if density.full_support:
         steps = 1e-5 * np.eye(density.dim)
-        slopes = [(density.log_prob(x + h) - density.log_prob(x - h)) / 2e-5 for h in steps]
+        slopes = [
+            (density.log_prob(x + h) - density.log_prob(x - h)) / 2e-5 for h in steps
+        ]
         spread["stein"] = np.sum(x * np.stack(slopes, axis=-1), axis=-1) + density.dim
-    excess = {k: max(0.0, abs(v.mean()) - error) / max(v.std() / np.sqrt(n), 1e-12) for k, v in spread.items()}
+    excess = {
+        k: max(0.0, abs(v.mean()) - error) / max(v.std() / np.sqrt(n), 1e-12)
+        for k, v in spread.items()
+    }
     deviations = {k: round(float(v), 2) for k, v in excess.items()}
     if not max(deviations.values()) < 5.0:
-        raise AssertionError(f"Expected deviations below 5 standard errors, received {deviations}")
+        raise AssertionError(
+            f"Expected deviations below 5 standard errors, received {deviations}"
+        )
     return deviations
 
 # %% ../nbs/70_densities.ipynb #gaussian
@@ -155,17 +186,34 @@ class Gaussian(Density):
         mean: np.ndarray | None = None,  # `(dim,)`; zero when left out
     ):
         covariance = np.asarray(covariance, dtype="float64")
-        if covariance.ndim != 2 or covariance.shape != covariance.T.shape or covariance.size == 0:
-            raise ValueError(f"Expected a square covariance, received shape {covariance.shape}")
+        if (
+            covariance.ndim != 2
+            or covariance.shape != covariance.T.shape
+            or covariance.size == 0
+        ):
+            raise ValueError(
+                f"Expected a square covariance, received shape {covariance.shape}"
+            )
         rounding = 1e-14 * len(covariance) * np.abs(covariance).max()
-        symmetric = np.isfinite(rounding) and np.abs(covariance - covariance.T).max() <= rounding
+        symmetric = (
+            np.isfinite(rounding)
+            and np.abs(covariance - covariance.T).max() <= rounding
+        )
         if not symmetric or not np.linalg.eigvalsh(covariance)[0] > rounding:
-            raise ValueError(f"Expected a symmetric positive definite covariance, received {covariance.tolist()}")
+            raise ValueError(
+                f"Expected a symmetric positive definite covariance, received {covariance.tolist()}"
+            )
         self.dim, self.factor = len(covariance), np.linalg.cholesky(covariance)
-        self.mean = np.zeros(self.dim) if mean is None else np.asarray(mean, dtype="float64")
+        self.mean = (
+            np.zeros(self.dim) if mean is None else np.asarray(mean, dtype="float64")
+        )
         if self.mean.shape != (self.dim,) or not np.isfinite(self.mean).all():
-            raise ValueError(f"Expected a finite mean of shape ({self.dim},), received {self.mean.tolist()}")
-        self.log_volume = float(np.log(np.diag(self.factor)).sum() + 0.5 * self.dim * np.log(2.0 * np.pi))
+            raise ValueError(
+                f"Expected a finite mean of shape ({self.dim},), received {self.mean.tolist()}"
+            )
+        self.log_volume = float(
+            np.log(np.diag(self.factor)).sum() + 0.5 * self.dim * np.log(2.0 * np.pi)
+        )
 
     @classmethod
     def correlated(
@@ -175,22 +223,36 @@ class Gaussian(Density):
     ) -> Gaussian:
         "Return a Gaussian of unit variances whose covariance is `correlation ** abs(i - j)`."
         if not -1.0 < correlation < 1.0:
-            raise ValueError(f"Expected -1 < correlation < 1, received correlation={correlation}")
+            raise ValueError(
+                f"Expected -1 < correlation < 1, received correlation={correlation}"
+            )
         place = np.arange(check_num_points(dim, "a number of dimensions dim"))
         return cls(float(correlation) ** np.abs(place[:, None] - place))
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, dim)` to `(n,)`."
-        white = lambda part: linalg.solve_triangular(self.factor, (part - self.mean).T, lower=True)
-        return in_blocks(lambda part: -0.5 * np.sum(white(part) ** 2, axis=0) - self.log_volume, x, self.dim)
+        white = lambda part: linalg.solve_triangular(
+            self.factor, (part - self.mean).T, lower=True
+        )
+        return in_blocks(
+            lambda part: -0.5 * np.sum(white(part) ** 2, axis=0) - self.log_volume,
+            x,
+            self.dim,
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points."
-        return self.mean + np.random.default_rng(seed).normal(size=(check_num_points(n), self.dim)) @ self.factor.T
+        return (
+            self.mean
+            + np.random.default_rng(seed).normal(size=(check_num_points(n), self.dim))
+            @ self.factor.T
+        )
 
     def entropy(self) -> tuple[float, float]:
         "Return the entropy in closed form, and a bound of its rounding."
-        return self.log_volume + 0.5 * self.dim, 1e-13 * self.dim * (1.0 + abs(self.log_volume))
+        return self.log_volume + 0.5 * self.dim, 1e-13 * self.dim * (
+            1.0 + abs(self.log_volume)
+        )
 
 # %% ../nbs/70_densities.ipynb #standardized
 class Standardized(Density):
@@ -202,25 +264,46 @@ class Standardized(Density):
         shift: np.ndarray,  # Subtracted first, `(dim,)`
         scale: np.ndarray,  # Divided by next: positive `(dim,)`, or an invertible matrix `(dim, dim)`
     ):
-        self.density, self.dim, self.full_support = density, density.dim, density.full_support
-        self.shift, self.scale = np.asarray(shift, dtype="float64"), np.asarray(scale, dtype="float64")
+        self.density, self.dim, self.full_support = (
+            density,
+            density.dim,
+            density.full_support,
+        )
+        self.shift, self.scale = (
+            np.asarray(shift, dtype="float64"),
+            np.asarray(scale, dtype="float64"),
+        )
         vector, matrix = (self.dim,), (self.dim, self.dim)
         for name, shapes in (("shift", (vector,)), ("scale", (vector, matrix))):
             if (shape := getattr(self, name).shape) not in shapes:
-                raise ValueError(f"Expected {name} of shape {' or '.join(map(str, shapes))}, received {shape}")
+                raise ValueError(
+                    f"Expected {name} of shape {' or '.join(map(str, shapes))}, received {shape}"
+                )
         finite = np.isfinite(self.shift).all() and np.isfinite(self.scale).all()
-        if not finite or not ((self.scale > 0).all() if self.scale.ndim == 1 else np.linalg.cond(self.scale) < 1e7):
+        if not finite or not (
+            (self.scale > 0).all()
+            if self.scale.ndim == 1
+            else np.linalg.cond(self.scale) < 1e7
+        ):
             raise ValueError(
                 "Expected a finite shift and a positive scale, or a matrix of condition below 1e7, "
                 f"received {self.shift.tolist()} and {self.scale.tolist()}"
             )
-        logs = np.log(self.scale) if self.scale.ndim == 1 else np.linalg.slogdet(self.scale)[1]
+        logs = (
+            np.log(self.scale)
+            if self.scale.ndim == 1
+            else np.linalg.slogdet(self.scale)[1]
+        )
         self.log_volume = float(np.sum(logs))
 
     def standardize(self, x: np.ndarray) -> np.ndarray:
         "Move points from the units of the inner density to ours."
         moved = check_points(x, self.dim) - self.shift
-        return moved / self.scale if self.scale.ndim == 1 else np.linalg.solve(self.scale.T, moved.T).T
+        return (
+            moved / self.scale
+            if self.scale.ndim == 1
+            else np.linalg.solve(self.scale.T, moved.T).T
+        )
 
     def unstandardize(self, u: np.ndarray) -> np.ndarray:
         "Move points back: `u * scale + shift`, or `u @ scale + shift`."
@@ -229,7 +312,14 @@ class Standardized(Density):
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density at standardised points, `(n, dim)` to `(n,)`."
-        return in_blocks(lambda part: self.density.log_prob(self.unstandardize(part)), x, self.dim) + self.log_volume
+        return (
+            in_blocks(
+                lambda part: self.density.log_prob(self.unstandardize(part)),
+                x,
+                self.dim,
+            )
+            + self.log_volume
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent standardised points."
@@ -263,7 +353,9 @@ class Product(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points; each part gets a seed of its own."
         seeds = np.random.default_rng(seed).integers(2**31, size=len(self.densities))
-        return np.concatenate([d.sample(n, int(s)) for d, s in zip(self.densities, seeds)], axis=1)
+        return np.concatenate(
+            [d.sample(n, int(s)) for d, s in zip(self.densities, seeds)], axis=1
+        )
 
     def entropy(self) -> tuple[float, float]:
         "Return the sum of the parts' entropies, and of their errors."
@@ -284,19 +376,29 @@ class MultivariateT(Density):
         self.dim = check_num_points(dim, "a number of dimensions dim")
         self.degrees, self.scale = float(degrees), float(scale)
         self.power = 0.5 * (self.degrees + self.dim)
-        self.log_peak = float(special.gammaln(self.power) - special.gammaln(0.5 * self.degrees))
+        self.log_peak = float(
+            special.gammaln(self.power) - special.gammaln(0.5 * self.degrees)
+        )
         self.log_peak -= 0.5 * self.dim * np.log(self.degrees * np.pi * self.scale**2)
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, dim)` to `(n,)`."
         squares = lambda part: np.sum((part / self.scale) ** 2, axis=1) / self.degrees
-        return in_blocks(lambda part: self.log_peak - self.power * np.log1p(squares(part)), x, self.dim)
+        return in_blocks(
+            lambda part: self.log_peak - self.power * np.log1p(squares(part)),
+            x,
+            self.dim,
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: normal vectors over the root of a common chi-square."
         rng = np.random.default_rng(seed)
         normal = rng.normal(size=(check_num_points(n), self.dim))
-        return self.scale * normal / np.sqrt(rng.chisquare(self.degrees, (len(normal), 1)) / self.degrees)
+        return (
+            self.scale
+            * normal
+            / np.sqrt(rng.chisquare(self.degrees, (len(normal), 1)) / self.degrees)
+        )
 
     def entropy(self) -> tuple[float, float]:
         "Return the entropy in closed form, and a bound of its rounding."
@@ -310,17 +412,23 @@ def arc_distance(
 ) -> np.ndarray:  # Distances, `(...,)`
     "Return the distance of points from the upper half of the unit circle."
     across, up = np.abs(x[..., 0]), x[..., 1]
-    return np.where(up >= 0.0, np.abs(np.hypot(across, up) - 1.0), np.hypot(across - 1.0, up))
+    return np.where(
+        up >= 0.0, np.abs(np.hypot(across, up) - 1.0), np.hypot(across - 1.0, up)
+    )
 
 
 def arc_windows(
     angle: np.ndarray,  # Angle of the points, mirrored into [-pi/2, pi/2], `(n,)`
     concentration: np.ndarray,  # Radius over squared noise, `(n,)`
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # `u0` `(n, 1)`, lower and upper limits `(n, 2)`
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # `u0` `(n, 1)`, lower and upper limits `(n, 2)`
     "Return the two intervals of `u` that hold all but `exp(-40)` of the half circle's integral."
     above = angle >= 0.0
     nearest = np.maximum(-angle, 0.0)
-    cut = np.minimum(1.0, np.sin(nearest / 2.0) ** 2 + 20.0 / np.maximum(concentration, 20.0))
+    cut = np.minimum(
+        1.0, np.sin(nearest / 2.0) ** 2 + 20.0 / np.maximum(concentration, 20.0)
+    )
     end = 2.0 * np.arcsin(np.sqrt(cut))  # cos(nearest) - cos(end) = 40 / concentration
     lower = np.stack([nearest, np.where(above, 0.0, np.pi + angle)], axis=-1)
     upper = np.stack([np.pi - angle, np.where(above, angle, np.pi)], axis=-1)
@@ -339,9 +447,19 @@ def arc_log_prob(
     nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
     half = (upper - lower)[..., None] / 2.0
     u = lower[..., None] + half * (1.0 + nodes)
-    drop = 2.0 * np.sin((u - nearest[..., None]) / 2.0) * np.sin((u + nearest[..., None]) / 2.0)
-    integral = np.sum(weights * half * np.exp(-concentration[:, None, None] * drop), axis=(1, 2))
-    return np.log(integral / np.pi) - 0.5 * (arc_distance(x) / noise) ** 2 - np.log(2.0 * np.pi * noise**2)
+    drop = (
+        2.0
+        * np.sin((u - nearest[..., None]) / 2.0)
+        * np.sin((u + nearest[..., None]) / 2.0)
+    )
+    integral = np.sum(
+        weights * half * np.exp(-concentration[:, None, None] * drop), axis=(1, 2)
+    )
+    return (
+        np.log(integral / np.pi)
+        - 0.5 * (arc_distance(x) / noise) ** 2
+        - np.log(2.0 * np.pi * noise**2)
+    )
 
 # %% ../nbs/70_densities.ipynb #entropy-on-grids
 def plane_grid(
@@ -354,12 +472,17 @@ def plane_grid(
     rows, columns = (np.arange(a, b, step) for a, b in zip(low, high))
     per_block = max(1, block // len(columns))
     for start in range(0, len(rows), per_block):
-        yield np.stack(np.meshgrid(rows[start : start + per_block], columns, indexing="ij"), axis=-1).reshape(-1, 2)
+        yield np.stack(
+            np.meshgrid(rows[start : start + per_block], columns, indexing="ij"),
+            axis=-1,
+        ).reshape(-1, 2)
 
 
 def entropy_on_grids(
     log_prob: Callable[[np.ndarray], np.ndarray],  # Log-density, `(n, 2)` to `(n,)`
-    grid: Callable[[float], Iterator[np.ndarray]],  # Shift in both directions to the points of a square grid
+    grid: Callable[
+        [float], Iterator[np.ndarray]
+    ],  # Shift in both directions to the points of a square grid
     step: float,  # Distance of its neighbouring points
 ) -> tuple[float, float]:  # Entropy in nats and a bound of its error
     "Return an entropy by the trapezoid rule on two interleaved grids."
@@ -379,8 +502,12 @@ def moons_log_prob(
 ) -> np.ndarray:  # Log-densities in nats, `(n,)`
     "Return the log-density of two noisy half moons, in the units of scikit-learn's `make_moons`."
     other = np.stack([1.0 - x[:, 0], 0.5 - x[:, 1]], axis=-1)
-    with np.errstate(divide="ignore"):  # beyond 1e16 an arc seen from below is a point: the other one, seen from above, counts
-        return np.logaddexp(arc_log_prob(x, noise), arc_log_prob(other, noise)) - np.log(2.0)
+    with np.errstate(
+        divide="ignore"
+    ):  # beyond 1e16 an arc seen from below is a point: the other one, seen from above, counts
+        return np.logaddexp(
+            arc_log_prob(x, noise), arc_log_prob(other, noise)
+        ) - np.log(2.0)
 
 
 def moons_grid(
@@ -391,8 +518,12 @@ def moons_grid(
 ) -> Iterator[np.ndarray]:  # Blocks of points, `(n, 2)`
     "Yield the points of a square grid that are near one of the two arcs."
     pad = reach * noise
-    for x in plane_grid((-1.0 - pad + offset, -0.5 - pad + offset), (2.0 + pad, 1.0 + pad), step):
-        yield x[np.minimum(arc_distance(x), arc_distance(np.array([1.0, 0.5]) - x)) < pad]
+    for x in plane_grid(
+        (-1.0 - pad + offset, -0.5 - pad + offset), (2.0 + pad, 1.0 + pad), step
+    ):
+        yield x[
+            np.minimum(arc_distance(x), arc_distance(np.array([1.0, 0.5]) - x)) < pad
+        ]
 
 
 @lru_cache(maxsize=64)
@@ -402,7 +533,11 @@ def moons_entropy(
 ) -> tuple[float, float]:  # Entropy in nats and a bound of its error
     "Return the entropy of two moons by the trapezoid rule on two interleaved grids; kept once computed."
     step = noise / steps_per_noise
-    return entropy_on_grids(lambda x: moons_log_prob(x, noise), lambda offset: moons_grid(noise, step, offset), step)
+    return entropy_on_grids(
+        lambda x: moons_log_prob(x, noise),
+        lambda offset: moons_grid(noise, step, offset),
+        step,
+    )
 
 # %% ../nbs/70_densities.ipynb #two-moons-class
 class TwoMoons(Density):
@@ -433,7 +568,9 @@ class TwoMoons(Density):
     def sample_even(self, n: int, seed: int = 0) -> np.ndarray:
         "Draw as `make_moons(n, noise=noise, random_state=seed)` does: angles on an even grid, in random order."
         n = check_num_points(n)
-        rng = np.random.RandomState(seed)  # scikit-learn's generator, so that the draws are the same
+        rng = np.random.RandomState(
+            seed
+        )  # scikit-learn's generator, so that the draws are the same
         angles = [np.linspace(0.0, np.pi, n // 2), np.linspace(0.0, np.pi, n - n // 2)]
         moons = [np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles]
         order = np.arange(n)
@@ -456,20 +593,30 @@ class PlaneMixture(Density):
         parts: Sequence[Gaussian],  # Gaussians of two dimensions, at least one
     ):
         if len(parts) == 0 or any(part.dim != 2 for part in parts):
-            raise ValueError(f"Expected at least one Gaussian, all of dim 2, received dims {[part.dim for part in parts]}")
+            raise ValueError(
+                f"Expected at least one Gaussian, all of dim 2, received dims {[part.dim for part in parts]}"
+            )
         self.parts = tuple(parts)
-        self.means, self.factors = (np.stack([getattr(p, name) for p in parts]) for name in ("mean", "factor"))
+        self.means, self.factors = (
+            np.stack([getattr(p, name) for p in parts]) for name in ("mean", "factor")
+        )
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, 2)` to `(n,)`."
         every = lambda x: np.stack([part.log_prob(x) for part in self.parts])
-        return in_blocks(lambda x: special.logsumexp(every(x), axis=0) - np.log(len(self.parts)), x, self.dim)
+        return in_blocks(
+            lambda x: special.logsumexp(every(x), axis=0) - np.log(len(self.parts)),
+            x,
+            self.dim,
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a part by a fair die, then a point of it."
         rng = np.random.default_rng(seed)
         part = rng.integers(len(self.parts), size=check_num_points(n))
-        return self.means[part] + np.einsum("nij,nj->ni", self.factors[part], rng.normal(size=(n, 2)))
+        return self.means[part] + np.einsum(
+            "nij,nj->ni", self.factors[part], rng.normal(size=(n, 2))
+        )
 
     def entropy(self) -> tuple[float, float]:
         "Return the entropy in nats and a bound of its error; computed once."
@@ -481,7 +628,9 @@ class PlaneMixture(Density):
         step = float(np.linalg.norm(self.factors, ord=-2, axis=(1, 2)).min() / 3.0)
         reach = 9.0 * np.linalg.norm(self.factors, axis=2)
         low, high = (self.means - reach).min(axis=0), (self.means + reach).max(axis=0)
-        return entropy_on_grids(self.log_prob, lambda offset: plane_grid(low + offset, high, step), step)
+        return entropy_on_grids(
+            self.log_prob, lambda offset: plane_grid(low + offset, high, step), step
+        )
 
 
 class EightGaussians(PlaneMixture):
@@ -519,12 +668,20 @@ class Twisted(Density):
         rate: float,  # Angle at radius 1, in radians, anticlockwise
     ):
         if density.dim != 2 or not np.isfinite(rate):
-            raise ValueError(f"Expected a density of dim 2 and a finite rate, received dim={density.dim} and rate={rate}")
-        self.density, self.rate, self.full_support = density, float(rate), density.full_support
+            raise ValueError(
+                f"Expected a density of dim 2 and a finite rate, received dim={density.dim} and rate={rate}"
+            )
+        self.density, self.rate, self.full_support = (
+            density,
+            float(rate),
+            density.full_support,
+        )
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, 2)` to `(n,)`."
-        return in_blocks(lambda part: self.density.log_prob(twist(part, -self.rate)), x, self.dim)
+        return in_blocks(
+            lambda part: self.density.log_prob(twist(part, -self.rate)), x, self.dim
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points."
@@ -547,10 +704,20 @@ class Pinwheel(Twisted):
         rate: float = -0.085,  # Angle of the twist at radius 1, in radians, anticlockwise
     ):
         check_positive(radius=radius, along=along, across=across)
-        angle = 2.0 * np.pi / check_num_points(arms, "a number of arms") * np.arange(arms)
+        angle = (
+            2.0 * np.pi / check_num_points(arms, "a number of arms") * np.arange(arms)
+        )
         out = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        shapes = across**2 * np.eye(2) + (along**2 - across**2) * out[:, :, None] * out[:, None, :]
-        super().__init__(PlaneMixture([Gaussian(shape, radius * u) for shape, u in zip(shapes, out)]), rate)
+        shapes = (
+            across**2 * np.eye(2)
+            + (along**2 - across**2) * out[:, :, None] * out[:, None, :]
+        )
+        super().__init__(
+            PlaneMixture(
+                [Gaussian(shape, radius * u) for shape, u in zip(shapes, out)]
+            ),
+            rate,
+        )
 
 # %% ../nbs/70_densities.ipynb #integrate-panels
 def integrate_panels(
@@ -559,7 +726,9 @@ def integrate_panels(
     high: float,  # Upper limit
     panels: int,  # Number of equal panels of the coarser rule
     order: int = 16,  # Gauss-Legendre nodes on each
-) -> tuple[float, float]:  # The integral by twice as many panels, and a bound of its error
+) -> tuple[
+    float, float
+]:  # The integral by twice as many panels, and a bound of its error
     "Integrate a smooth function; the bound is what halving the panels changed, and 1e-12."
     nodes, weights = np.polynomial.legendre.leggauss(order)
     values = []
@@ -582,7 +751,11 @@ class Rings(Density):
     ):
         self.radii, self.noise = np.asarray(radii, dtype="float64"), float(noise)
         check_positive(noise=noise)
-        if self.radii.ndim != 1 or len(self.radii) == 0 or not np.all(np.isfinite(self.radii) & (self.radii > 0.0)):
+        if (
+            self.radii.ndim != 1
+            or len(self.radii) == 0
+            or not np.all(np.isfinite(self.radii) & (self.radii > 0.0))
+        ):
             raise ValueError(f"Expected radii > 0, at least one, received {radii}")
 
     def radial_log_prob(
@@ -591,19 +764,28 @@ class Rings(Density):
     ) -> np.ndarray:  # Log-densities of points of the plane, `(n,)`
         "Return the log-density of points at a distance from the origin."
         rho, variance = radius[:, None], self.noise**2
-        logs = np.log(special.i0e(rho * self.radii / variance)) - 0.5 * ((rho - self.radii) / self.noise) ** 2
-        return special.logsumexp(logs, axis=1) - np.log(2.0 * np.pi * variance * len(self.radii))
+        logs = (
+            np.log(special.i0e(rho * self.radii / variance))
+            - 0.5 * ((rho - self.radii) / self.noise) ** 2
+        )
+        return special.logsumexp(logs, axis=1) - np.log(
+            2.0 * np.pi * variance * len(self.radii)
+        )
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, 2)` to `(n,)`."
-        return in_blocks(lambda part: self.radial_log_prob(np.hypot(*part.T)), x, self.dim)
+        return in_blocks(
+            lambda part: self.radial_log_prob(np.hypot(*part.T)), x, self.dim
+        )
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a circle by a fair die, a uniform angle, Gaussian noise."
         rng = np.random.default_rng(seed)
         radius = rng.choice(self.radii, check_num_points(n))
         angle = rng.uniform(0.0, 2.0 * np.pi, n)
-        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1) + self.noise * rng.normal(size=(n, 2))
+        return np.stack(
+            [radius * np.cos(angle), radius * np.sin(angle)], axis=-1
+        ) + self.noise * rng.normal(size=(n, 2))
 
     def entropy(self) -> tuple[float, float]:
         "Return the entropy in nats and a bound of its error; computed once."
@@ -632,9 +814,15 @@ class Spirals(Density):
         check_positive(radius=radius, noise=noise)
         if not np.isfinite(winding):
             raise ValueError(f"Expected a finite winding, received winding={winding}")
-        self.arms, self.winding = check_num_points(arms, "a number of arms"), float(winding)
+        self.arms, self.winding = (
+            check_num_points(arms, "a number of arms"),
+            float(winding),
+        )
         self.radius, self.noise = float(radius), float(noise)
-        self.log_disc = float(np.log(self.radius**2 / self.sharpness) + special.gammaln(2.0 / self.sharpness))
+        self.log_disc = float(
+            np.log(self.radius**2 / self.sharpness)
+            + special.gammaln(2.0 / self.sharpness)
+        )
 
     def concentration(self, r: np.ndarray) -> np.ndarray:
         "Return the concentration of the angle at radii `r`."
@@ -646,7 +834,9 @@ class Spirals(Density):
         def part_log_prob(part):
             r, angle = np.hypot(*part.T), np.arctan2(part[:, 1], part[:, 0])
             kappa = self.concentration(r)
-            log_angle = -2.0 * kappa * np.sin(0.5 * self.arms * (angle - self.winding * r)) ** 2
+            log_angle = (
+                -2.0 * kappa * np.sin(0.5 * self.arms * (angle - self.winding * r)) ** 2
+            )
             with np.errstate(over="ignore"):
                 log_radius = -((r / self.radius) ** self.sharpness) - self.log_disc
             return log_radius + log_angle - np.log(2.0 * np.pi * special.i0e(kappa))
@@ -656,8 +846,12 @@ class Spirals(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a radius, an arm by a fair die, an angle around it."
         rng = np.random.default_rng(seed)
-        r = self.radius * rng.gamma(2.0 / self.sharpness, size=check_num_points(n)) ** (1.0 / self.sharpness)
-        turn = rng.vonmises(0.0, self.concentration(r)) + 2.0 * np.pi * rng.integers(self.arms, size=n)
+        r = self.radius * rng.gamma(2.0 / self.sharpness, size=check_num_points(n)) ** (
+            1.0 / self.sharpness
+        )
+        turn = rng.vonmises(0.0, self.concentration(r)) + 2.0 * np.pi * rng.integers(
+            self.arms, size=n
+        )
         angle = self.winding * r + turn / self.arms
         return np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1)
 
@@ -673,9 +867,15 @@ class Spirals(Density):
             kappa = self.concentration(r)
             i0, i1 = special.i0e(kappa), special.i1e(kappa)
             angle = np.log(2.0 * np.pi * i0) + kappa * (i0 - i1) / i0
-            return r * np.exp(-((r / self.radius) ** self.sharpness) - self.log_disc) * angle
+            return (
+                r
+                * np.exp(-((r / self.radius) ** self.sharpness) - self.log_disc)
+                * angle
+            )
 
-        value, error = integrate_panels(integrand, 0.0, 40.0 ** (1.0 / self.sharpness) * self.radius, 64)
+        value, error = integrate_panels(
+            integrand, 0.0, 40.0 ** (1.0 / self.sharpness) * self.radius, 64
+        )
         return value + self.log_disc + 2.0 / self.sharpness, error
 
 # %% ../nbs/70_densities.ipynb #checkerboard
@@ -691,7 +891,9 @@ class Checkerboard(Density):
     ):
         check_positive(half_width=half_width)
         if check_num_points(squares, "a number of squares") % 2:
-            raise ValueError(f"Expected an even number of squares, received squares={squares}")
+            raise ValueError(
+                f"Expected an even number of squares, received squares={squares}"
+            )
         self.half_width, self.squares = float(half_width), int(squares)
         self.side = 2.0 * self.half_width / self.squares
 
@@ -700,7 +902,9 @@ class Checkerboard(Density):
 
         def part_log_prob(part):
             place = np.floor((part + self.half_width) / self.side)
-            coloured = np.all((place >= 0) & (place < self.squares), axis=1) & (np.sum(place, axis=1) % 2 == 0)
+            coloured = np.all((place >= 0) & (place < self.squares), axis=1) & (
+                np.sum(place, axis=1) % 2 == 0
+            )
             return np.where(coloured, -self.entropy()[0], -np.inf)
 
         return in_blocks(part_log_prob, x, self.dim)
@@ -708,13 +912,18 @@ class Checkerboard(Density):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         "Draw `n` independent points: a square by a fair die, a uniform point of it."
         rng = np.random.default_rng(seed)
-        column, pair = rng.integers(self.squares, size=check_num_points(n)), rng.integers(self.squares // 2, size=n)
+        column, pair = (
+            rng.integers(self.squares, size=check_num_points(n)),
+            rng.integers(self.squares // 2, size=n),
+        )
         corner = np.stack([column, 2 * pair + column % 2], axis=-1)
         return self.side * (corner + rng.random((n, 2))) - self.half_width
 
     def entropy(self) -> tuple[float, float]:
         "Return the logarithm of the coloured area, and a bound of its rounding."
-        return float(np.log(2.0) + 2.0 * np.log(self.half_width)), 1e-14 * (1.0 + abs(2.0 * np.log(self.half_width)))
+        return float(np.log(2.0) + 2.0 * np.log(self.half_width)), 1e-14 * (
+            1.0 + abs(2.0 * np.log(self.half_width))
+        )
 
 # %% ../nbs/70_densities.ipynb #toy-densities
 def toy_densities() -> dict[str, Density]:
@@ -735,7 +944,9 @@ class ToyData(NamedTuple):
     "Training points, fresh points and the density of both."
 
     train: np.ndarray  # Standardised training points, float32, `(n, dim)`
-    fresh: np.ndarray  # Further points under the same scaling, float32, `(num_fresh, dim)`
+    fresh: (
+        np.ndarray
+    )  # Further points under the same scaling, float32, `(num_fresh, dim)`
     density: Standardized  # The density that both were drawn from, in the same units
 
 
@@ -745,19 +956,30 @@ def toy_data(
     seed: int = 0,  # Seed of the training points
     num_fresh: int = 50_000,  # Number of fresh points
     fresh_seed: int = 1,  # Seed of the fresh points
-    draw: Callable[[int, int], np.ndarray] | None = None,  # Used in place of the density's own `sample`
+    draw: Callable[[int, int], np.ndarray]
+    | None = None,  # Used in place of the density's own `sample`
 ) -> ToyData:
     "Return standardised points for training, fresh ones for the table, and their density."
     if isinstance(density, str):
         if density not in toy_densities():
-            raise ValueError(f"Expected one of {', '.join(toy_densities())}, received {density!r}")
+            raise ValueError(
+                f"Expected one of {', '.join(toy_densities())}, received {density!r}"
+            )
         density = toy_densities()[density]
     if check_num_points(n) < 2:
-        raise ValueError(f"Expected at least n=2 points to take a scaling from, received n={n}")
+        raise ValueError(
+            f"Expected at least n=2 points to take a scaling from, received n={n}"
+        )
     draw = density.sample if draw is None else draw
     raw = draw(n, seed)
     scaled = density.fit_scaling(raw)
-    return ToyData(*(scaled.standardize(x).astype("float32") for x in (raw, draw(num_fresh, fresh_seed))), scaled)
+    return ToyData(
+        *(
+            scaled.standardize(x).astype("float32")
+            for x in (raw, draw(num_fresh, fresh_seed))
+        ),
+        scaled,
+    )
 
 
 def two_moons(
@@ -768,4 +990,6 @@ def two_moons(
     fresh_seed: int = 1,  # Seed of the fresh points
 ) -> ToyData:
     "Return standardised two moons as scikit-learn draws them, for training and fresh, and their density."
-    return toy_data(TwoMoons(noise), n, seed, num_fresh, fresh_seed, TwoMoons(noise).sample_even)
+    return toy_data(
+        TwoMoons(noise), n, seed, num_fresh, fresh_seed, TwoMoons(noise).sample_even
+    )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .bijector import Bijector, check_bijectors, restore
+from .bijector import Bijector, check_bijectors
 from .conditioner import join_inputs
 from .marginal import sum_event
 from .special import norm_cdf, norm_icdf, norm_log_pdf
@@ -20,8 +20,14 @@ def check_num_values(
     num_values: int,  # Grey values, n
 ) -> int:
     "Return an int. **Raises** `ValueError` unless it is a whole number from 2 to 65,536, beyond which float32 has no room for noise."
-    if isinstance(num_values, bool) or int(num_values) != num_values or not 2 <= num_values <= 65_536:
-        raise ValueError(f"Expected num_values to be a whole number from 2 to 65536, received num_values={num_values}")
+    if (
+        isinstance(num_values, bool)
+        or int(num_values) != num_values
+        or not 2 <= num_values <= 65_536
+    ):
+        raise ValueError(
+            f"Expected num_values to be a whole number from 2 to 65536, received num_values={num_values}"
+        )
     return int(num_values)
 
 
@@ -44,9 +50,6 @@ class Dequantization(Bijector):
         self.num_values, self.seed = check_num_values(num_values), seed
         self.generator = keras.random.SeedGenerator(seed)
 
-    def get_config(self):
-        return {**super().get_config(), "num_values": self.num_values, "seed": self.seed}
-
     def build(self, input_shape):
         super().build(input_shape)
         fixed = np.random.default_rng(0)
@@ -57,7 +60,9 @@ class Dequantization(Bijector):
         wrong = (x != np.floor(x)) | (x < 0) | (x >= self.num_values)
         if wrong.any():
             place = first_row_where(wrong, x)
-            raise ValueError(f"Expected whole numbers from 0 to {self.num_values - 1} (num_values={self.num_values}), {place}")
+            raise ValueError(
+                f"Expected whole numbers from 0 to {self.num_values - 1} (num_values={self.num_values}), {place}"
+            )
 
     def check_query(self, x):
         "A density is only asked of data: as `check_data`."
@@ -66,10 +71,22 @@ class Dequantization(Bijector):
     def uniform(self, x, training):
         "Uniform numbers in [0, 1) for each number in `x`: new ones in training, otherwise a function of the event."
         if training:
-            return keras.random.uniform(ops.shape(x), dtype=self.compute_dtype, seed=self.generator)
+            return keras.random.uniform(
+                ops.shape(x), dtype=self.compute_dtype, seed=self.generator
+            )
         axes = tuple(range(1, len(x.shape)))
-        number = ops.mod(ops.sum(ops.mod(ops.cast(x, "int32") * self.marks, 8191), axis=axes, keepdims=True), 8191)
-        turned = ops.cast(ops.mod(number * self.marks, 8191), self.compute_dtype) / 8191 + self.still
+        number = ops.mod(
+            ops.sum(
+                ops.mod(ops.cast(x, "int32") * self.marks, 8191),
+                axis=axes,
+                keepdims=True,
+            ),
+            8191,
+        )
+        turned = (
+            ops.cast(ops.mod(number * self.marks, 8191), self.compute_dtype) / 8191
+            + self.still
+        )
         return ops.mod(turned, 1.0)
 
     def noise(self, x, context, training):
@@ -81,13 +98,19 @@ class Dequantization(Bijector):
         u, log_q = self.noise(x, context, training)
         edge = 2 * self.num_values * 2.0**-23
         each = np.log1p(-2 * edge) - np.log(self.num_values)
-        return (x + edge + (1 - 2 * edge) * u) / self.num_values, float(np.prod(self.event_shape) * each) - log_q
+        return (x + edge + (1 - 2 * edge) * u) / self.num_values, float(
+            np.prod(self.event_shape) * each
+        ) - log_q
 
     def inverse_and_log_det(self, z, context=None, training=None):
         z = self.prepare(z, context)
         grey = z * self.num_values
-        x = ops.clip(grey - ops.mod(grey, 1.0), 0, self.num_values - 1)  # `floor` would give float32 on JAX
-        return x, ops.full_like(sum_event(z), float(np.prod(self.event_shape) * np.log(self.num_values)))
+        x = ops.clip(
+            grey - ops.mod(grey, 1.0), 0, self.num_values - 1
+        )  # `floor` would give float32 on JAX
+        return x, ops.full_like(
+            sum_event(z), float(np.prod(self.event_shape) * np.log(self.num_values))
+        )
 
 # %% ../nbs/34_dequantization.ipynb #uniform
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -102,7 +125,8 @@ class UniformDequantization(Dequantization):
     def __init__(
         self,
         num_values: int = 256,  # Grey values, n
-        seed: int | None = None,  # Of the noise in training; `None` follows the global seed
+        seed: int
+        | None = None,  # Of the noise in training; `None` follows the global seed
         **kwargs,
     ):
         super().__init__(num_values, seed, **kwargs)
@@ -124,7 +148,8 @@ class VariationalDequantization(Dequantization):
         self,
         bijector: Bijector,  # Noise to normal numbers, given the image as context
         num_values: int = 256,  # Grey values, n
-        seed: int | None = None,  # Of the noise in training; `None` follows the global seed
+        seed: int
+        | None = None,  # Of the noise in training; `None` follows the global seed
         **kwargs,
     ):
         super().__init__(num_values, seed, **kwargs)
@@ -136,18 +161,15 @@ class VariationalDequantization(Dequantization):
     def parts(self):
         return [self.bijector]
 
-    def get_config(self):
-        return {**super().get_config(), "bijector": keras.saving.serialize_keras_object(self.bijector)}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "bijector"))
-
     def build(self, input_shape):
         super().build(input_shape)
         if not self.bijector.built:
             more = 0 if self.context_shape is None else self.context_shape[-1]
-            self.bijector.context_shape = (None, *self.event_shape[:-1], self.event_shape[-1] + more)
+            self.bijector.context_shape = (
+                None,
+                *self.event_shape[:-1],
+                self.event_shape[-1] + more,
+            )
             self.bijector.build(input_shape)
 
     def seen(self, x, context):
@@ -157,7 +179,9 @@ class VariationalDequantization(Dequantization):
 
     def noise(self, x, context, training):
         normal = norm_icdf(1e-6 + (1 - 2e-6) * self.uniform(x, training))
-        v, log_det = self.bijector.inverse_and_log_det(normal, context=self.seen(x, context), training=training)
+        v, log_det = self.bijector.inverse_and_log_det(
+            normal, context=self.seen(x, context), training=training
+        )
         return norm_cdf(v), sum_event(norm_log_pdf(normal) - norm_log_pdf(v)) - log_det
 
     def inverse_and_log_det(self, z, context=None, training=None):
@@ -166,5 +190,7 @@ class VariationalDequantization(Dequantization):
         edge = 2 * self.num_values * 2.0**-23
         u = (z * self.num_values - x - edge) / (1 - 2 * edge)
         v = norm_icdf(ops.clip(u, 1e-6, 1 - 1e-6))
-        normal, change = self.bijector.forward_and_log_det(v, context=self.seen(x, context), training=training)
+        normal, change = self.bijector.forward_and_log_det(
+            v, context=self.seen(x, context), training=training
+        )
         return x, log_det + sum_event(norm_log_pdf(normal) - norm_log_pdf(v)) + change

@@ -23,43 +23,76 @@ __all__ = ['read_layers', 'as_halves', 'diagram_box', 'fit_diagram', 'diagram_pa
 # %% ../nbs/73_diagram.ipynb #read-layers
 def read_layers(
     layers: Any,  # A mask or a layer; a flow, a chain, or a list of masks and layers
-) -> list[tuple[str, np.ndarray | None]]:  # Name and mask of each; all False: each number moved alone; None: all mixed
+) -> list[
+    tuple[str, np.ndarray | None]
+]:  # Name and mask of each; all False: each number moved alone; None: all mixed
     "Return what a diagram has to know of each layer. **Raises** `ValueError` for no mask, for bad ones, and for several lengths."
 
     def unfold(item):
         parts = getattr(item, "bijector_layers", getattr(item, "bijectors", None))
         if parts is None and isinstance(item, list | tuple | np.ndarray):
-            parts = None if all(isinstance(v, bool | int | np.bool_ | np.integer) for v in item) else item
+            parts = (
+                None
+                if all(isinstance(v, bool | int | np.bool_ | np.integer) for v in item)
+                else item
+            )
         return [item] if parts is None else [p for part in parts for p in unfold(part)]
 
     found = []
     for item in unfold(layers):
-        mask = getattr(item, "mask", item if isinstance(item, list | tuple | np.ndarray) else None)
+        mask = getattr(
+            item, "mask", item if isinstance(item, list | tuple | np.ndarray) else None
+        )
         if mask is None and not hasattr(item, "forward_and_log_det"):
-            raise ValueError(f"Expected a mask of booleans, or a layer, received {item!r}")
+            raise ValueError(
+                f"Expected a mask of booleans, or a layer, received {item!r}"
+            )
         if mask is not None and np.ndim(mask) > 1:
-            raise ValueError(f"Expected masks with one axis, received mask.shape={np.shape(mask)}")
+            raise ValueError(
+                f"Expected masks with one axis, received mask.shape={np.shape(mask)}"
+            )
         kept = None if mask is None else np.asarray(mask, dtype=bool).reshape(-1)
         if kept is not None and (kept.all() or not kept.any()):
-            raise ValueError(f"Expected a mask with True and False, received {kept.tolist()}")
+            raise ValueError(
+                f"Expected a mask with True and False, received {kept.tolist()}"
+            )
         found.append((item, kept))
     sizes = {len(kept) for _, kept in found if kept is not None}
     if len(sizes) != 1:
-        raise ValueError(f"Expected masks of one length, received {f'lengths {sorted(sizes)}' if sizes else 'no mask'}")
+        raise ValueError(
+            f"Expected masks of one length, received {f'lengths {sorted(sizes)}' if sizes else 'no mask'}"
+        )
     nothing = np.zeros(sizes.pop(), dtype=bool)
-    alone = lambda item: isinstance(item, Marginal) or (hasattr(item, "scalar") and getattr(item, "conditioner", None) is None)
-    return [(type(item).__name__, nothing if kept is None and alone(item) else kept) for item, kept in found]
+    alone = lambda item: (
+        isinstance(item, Marginal)
+        or (hasattr(item, "scalar") and getattr(item, "conditioner", None) is None)
+    )
+    return [
+        (type(item).__name__, nothing if kept is None and alone(item) else kept)
+        for item, kept in found
+    ]
 
 
 def as_halves(
     parts: Sequence[tuple[str, np.ndarray | None]],  # As `read_layers` gives them
-) -> list[tuple[str, np.ndarray | None]]:  # The same with two lines: what the first mask keeps, and the rest
+) -> list[
+    tuple[str, np.ndarray | None]
+]:  # The same with two lines: what the first mask keeps, and the rest
     "Return layers of two halves. **Raises** `ValueError` unless all masks are one mask and its swap."
     first = next(kept for _, kept in parts if kept is not None and kept.any())
-    short = {first.tobytes(): [True, False], (~first).tobytes(): [False, True], bytes(len(first)): [False, False]}
+    short = {
+        first.tobytes(): [True, False],
+        (~first).tobytes(): [False, True],
+        bytes(len(first)): [False, False],
+    }
     if any(kept is not None and kept.tobytes() not in short for _, kept in parts):
-        raise ValueError("Expected one mask and its swap, which have two halves, received others")
-    return [(name, None if kept is None else np.array(short[kept.tobytes()])) for name, kept in parts]
+        raise ValueError(
+            "Expected one mask and its swap, which have two halves, received others"
+        )
+    return [
+        (name, None if kept is None else np.array(short[kept.tobytes()]))
+        for name, kept in parts
+    ]
 
 # %% ../nbs/73_diagram.ipynb #diagram-box
 def diagram_box(
@@ -71,12 +104,35 @@ def diagram_box(
 ) -> None:
     "Draw a box with a text, upright where the box is."
     (x, y), (width, height) = centre, size
-    edge, ink = (COLORS["muted"], COLORS["reference"]) if color == "white" else ("none", "white")
-    shape = {"boxstyle": "round,pad=0,rounding_size=0.12", "fc": color, "ec": edge, "zorder": 3}
-    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, **shape))
-    length = 0.19 * len(re.sub(r"[$_^{}]|\\[,;!]", "", re.sub(r"\\[A-Za-z]+", "X", text)))
+    edge, ink = (
+        (COLORS["muted"], COLORS["reference"])
+        if color == "white"
+        else ("none", "white")
+    )
+    shape = {
+        "boxstyle": "round,pad=0,rounding_size=0.12",
+        "fc": color,
+        "ec": edge,
+        "zorder": 3,
+    }
+    ax.add_patch(
+        FancyBboxPatch((x - width / 2, y - height / 2), width, height, **shape)
+    )
+    length = 0.19 * len(
+        re.sub(r"[$_^{}]|\\[,;!]", "", re.sub(r"\\[A-Za-z]+", "X", text))
+    )
     font = 10.0 * min(1.0, max(size) / length)
-    ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=font, rotation=90 * (height > width), zorder=4)
+    ax.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        color=ink,
+        fontsize=font,
+        rotation=90 * (height > width),
+        zorder=4,
+    )
 
 
 def fit_diagram(
@@ -119,20 +175,49 @@ def diagram_lines(
     end: float,  # Where the lines end; they begin at 0
     letters: Sequence[str],  # What enters and what leaves
     names: Sequence[Any],  # Subscript of each line
-    kept: np.ndarray | None = None,  # A mask: brackets join the neighbours that it keeps or moves
+    kept: np.ndarray
+    | None = None,  # A mask: brackets join the neighbours that it keeps or moves
 ) -> None:
     "Draw the lines and write what enters and what leaves: data in blue, latent variables in orange."
     for letter, x, side, ha in zip(letters, (0.0, end), (-1, 1), ("right", "left")):
-        style = {"ha": ha, "va": "center", "color": COLORS["data" if letter == "x" else "latent"], "fontsize": 12}
+        style = {
+            "ha": ha,
+            "va": "center",
+            "color": COLORS["data" if letter == "x" else "latent"],
+            "fontsize": 12,
+        }
         for y, name in zip(rows, names):
             ax.text(x + 0.1 * side, y, f"${letter}_{{{name}}}$", **style)
-        for run in [] if kept is None else np.split(np.arange(len(rows)), np.flatnonzero(np.diff(kept)) + 1):
+        for run in (
+            []
+            if kept is None
+            else np.split(np.arange(len(rows)), np.flatnonzero(np.diff(kept)) + 1)
+        ):
             ends, at = rows[run[[0, -1]]], x + 0.85 * side
-            ax.plot([at - 0.12 * side, at, at, at - 0.12 * side], np.repeat(ends + [-0.3, 0.3], 2), color=COLORS["muted"], lw=1.0)
-            ax.text(at + 0.12 * side, ends.mean(), f"${letter}_{'a' if kept[run[0]] else 'b'}$", **style)
+            ax.plot(
+                [at - 0.12 * side, at, at, at - 0.12 * side],
+                np.repeat(ends + [-0.3, 0.3], 2),
+                color=COLORS["muted"],
+                lw=1.0,
+            )
+            ax.text(
+                at + 0.12 * side,
+                ends.mean(),
+                f"${letter}_{'a' if kept[run[0]] else 'b'}$",
+                **style,
+            )
     for y in rows:
         ax.annotate(
-            "", (end, y), (0.0, y), zorder=1, arrowprops={"arrowstyle": "->", "color": COLORS["reference"], "shrinkA": 0, "shrinkB": 0}
+            "",
+            (end, y),
+            (0.0, y),
+            zorder=1,
+            arrowprops={
+                "arrowstyle": "->",
+                "color": COLORS["reference"],
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
         )
 
 # %% ../nbs/73_diagram.ipynb #diagram-coupling
@@ -153,12 +238,27 @@ def diagram_coupling(
     for side in (-1, 1) if listens else ():
         here = side * (rows - level) > 0
         if (kept & here).any():
-            diagram_path(ax, (at, side * max(side * rows[kept & here])), (at, level + 0.3 * side))
+            diagram_path(
+                ax, (at, side * max(side * rows[kept & here])), (at, level + 0.3 * side)
+            )
         for y in rows[~kept & here]:
-            diagram_path(ax, (rail, level), (rail, y - 0.47 * side), (middle, y - 0.47 * side), (middle, y - 0.27 * side))
+            diagram_path(
+                ax,
+                (rail, level),
+                (rail, y - 0.47 * side),
+                (middle, y - 0.47 * side),
+                (middle, y - 0.27 * side),
+            )
     if listens:
         diagram_path(ax, (at, level), (rail, level), head=False)
-        ax.plot(np.full(kept.sum(), at), rows[kept], "o", color=COLORS["reference"], ms=4.5, zorder=3)
+        ax.plot(
+            np.full(kept.sum(), at),
+            rows[kept],
+            "o",
+            color=COLORS["reference"],
+            ms=4.5,
+            zorder=3,
+        )
         diagram_box(ax, (at, level), (widths[0], 0.6), theta, COLORS["muted"])
     for y, scalar in zip(rows[~kept], np.asarray(scalars)[~kept]):
         diagram_box(ax, (middle, y), (widths[1], 0.54), scalar, COLORS["other"])
@@ -170,18 +270,36 @@ def coupling_diagram(
     *,
     halves: bool = False,  # Two lines, the kept and the moved part, in place of one for each dimension
     direction: str = "forward",  # From x to z; "inverse": from z to x
-    scalar: str | None = None,  # Text of the boxes on the moved lines; `h` when left out
+    scalar: str
+    | None = None,  # Text of the boxes on the moved lines; `h` when left out
     ax: Axes | None = None,  # Where to draw
     title: str | None = None,  # Title
 ) -> Axes:  # The axes drawn in
     "Draw what one coupling, or each of a stack, keeps, moves and listens to. **Raises** `ValueError` as `read_layers` does."
     if direction not in ("forward", "inverse"):
-        raise ValueError(f"Expected direction 'forward' or 'inverse', received {direction!r}")
-    forward, parts = direction == "forward", as_halves(read_layers(layers)) if halves else read_layers(layers)
-    letters, order = ("x", "z") if forward else ("z", "x"), list(enumerate(parts, start=1))[:: 1 if forward else -1]
-    names = ["a", "b"] if halves else range(1, 1 + max(len(kept) for _, kept in parts if kept is not None))
+        raise ValueError(
+            f"Expected direction 'forward' or 'inverse', received {direction!r}"
+        )
+    forward, parts = (
+        direction == "forward",
+        as_halves(read_layers(layers)) if halves else read_layers(layers),
+    )
+    letters, order = (
+        ("x", "z") if forward else ("z", "x"),
+        list(enumerate(parts, start=1))[:: 1 if forward else -1],
+    )
+    names = (
+        ["a", "b"]
+        if halves
+        else range(1, 1 + max(len(kept) for _, kept in parts if kept is not None))
+    )
     single, h = len(parts) == 1, "h" if forward else "h^{-1}"
-    inner = [f"({letters[0]}_{{{n}}};\\,\\theta{'' if halves else f'_{{{n}}}'})" if single else "" for n in names]
+    inner = [
+        f"({letters[0]}_{{{n}}};\\,\\theta{'' if halves else f'_{{{n}}}'})"
+        if single
+        else ""
+        for n in names
+    ]
     scalars = [f"${h}{arguments}$" if scalar is None else scalar for arguments in inner]
     rows, level = np.arange(len(names)) * max(1.0, 2.0 - 0.25 * len(names)), -1.15
     if single:  # room for the conditioner where the mask changes, as near to the middle as it can be
@@ -190,17 +308,36 @@ def coupling_diagram(
         rows = rows / rows[1] + 1.3 * (np.arange(len(names)) >= edge)
         level = rows[edge - 1 : edge + 1].mean()
     ax, new = (new_axes(), True) if ax is None else (ax, False)
-    widths = (1.6 if single else 0.9, 0.19 * len(scalar) + 0.4 if scalar else 0.7 + 1.4 * single + 0.3 * (not forward))
+    widths = (
+        1.6 if single else 0.9,
+        0.19 * len(scalar) + 0.4
+        if scalar
+        else 0.7 + 1.4 * single + 0.3 * (not forward),
+    )
     x, low, high = 0.6, rows[0] - 0.65, rows[-1] + 0.65
     for i, (name, kept) in order:
         if kept is None:
-            diagram_box(ax, (x + 0.3, (low + high) / 2), (0.6, high - low), name if forward else f"{name}, inverse", "white")
+            diagram_box(
+                ax,
+                (x + 0.3, (low + high) / 2),
+                (0.6, high - low),
+                name if forward else f"{name}, inverse",
+                "white",
+            )
             x += 0.95
         else:
             theta = f"$\\Theta({letters[0]}_a)$" if single else f"$\\Theta_{{{i}}}$"
-            x = 0.35 + diagram_coupling(ax, x, rows, kept, level, theta, scalars, widths)
+            x = 0.35 + diagram_coupling(
+                ax, x, rows, kept, level, theta, scalars, widths
+            )
     brackets = single and not halves
     diagram_lines(ax, rows, x + 0.3, letters, names, parts[0][1] if brackets else None)
     pad = 1.75 if brackets else 0.85
-    fit_diagram(ax, (-pad, x + 0.3 + pad), (high + 0.1, min(low, level - 0.4) - 0.1), 0.55 if single else 0.42, new)
+    fit_diagram(
+        ax,
+        (-pad, x + 0.3 + pad),
+        (high + 0.1, min(low, level - 0.4) - 0.1),
+        0.55 if single else 0.42,
+        new,
+    )
     return finish(ax, title=title)

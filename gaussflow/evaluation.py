@@ -21,7 +21,13 @@ from keras import ops
 from scipy import special
 
 from .backend import apply_rows
-from .base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
+from gaussflow.base import (
+    BaseDistribution,
+    DiagonalNormal,
+    StandardLogistic,
+    StandardNormal,
+    StudentT,
+)
 from .flow import NormalizingFlow
 from .report import as_rows, read_rows, seen_context, walk
 
@@ -42,7 +48,10 @@ def mean_and_error(
     "The mean and its standard error; the error is NaN for one value, or where one is not finite."
     values = np.asarray(values, dtype="float64")
     finite = len(values) > 1 and np.isfinite(values).all()
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if finite else math.nan)
+    return Estimate(
+        float(values.mean()),
+        float(values.std(ddof=1) / math.sqrt(len(values))) if finite else math.nan,
+    )
 
 
 def held_out_nll(
@@ -52,13 +61,17 @@ def held_out_nll(
 ) -> Estimate:  # Nats per event
     "Estimate the mean negative log-likelihood; infinite where one event is impossible under the flow."
     x, context, _ = read_rows(flow, x, context)
-    return mean_and_error(-np.asarray(ops.convert_to_numpy(flow.log_prob(x, context)), dtype="float64"))
+    return mean_and_error(
+        -np.asarray(ops.convert_to_numpy(flow.log_prob(x, context)), dtype="float64")
+    )
 
 
 def bits_per_dimension(
-    nll: float | Estimate,  # Negative log-likelihood of what the flow saw, nats per event
+    nll: float
+    | Estimate,  # Negative log-likelihood of what the flow saw, nats per event
     event_shape: int | Sequence[int],  # Shape of an event: its numbers are counted
-    levels: int | None = None,  # 256 where the flow saw `(k + u) / 256`; `None`: data are not integers
+    levels: int
+    | None = None,  # 256 where the flow saw `(k + u) / 256`; `None`: data are not integers
     log_det: float = 0.0,  # Mean log-determinant of any further preprocessing, nats per event
 ) -> float | Estimate:
     """Bits per dimension of the data as they were before preprocessing; the standard error is scaled along.
@@ -67,7 +80,9 @@ def bits_per_dimension(
     """
     size = int(np.prod(event_shape))
     if size < 1:
-        raise ValueError(f"Expected an event of at least one number, received event_shape={event_shape}")
+        raise ValueError(
+            f"Expected an event of at least one number, received event_shape={event_shape}"
+        )
     if levels is not None and levels < 1:
         raise ValueError(f"Expected levels >= 1, received levels={levels}")
     unit = size * math.log(2.0)
@@ -83,9 +98,16 @@ def normal_mmd(
     "The maximum mean discrepancy to N(0, I) for a Gaussian kernel of variance D, over all pairs, itself included."
     d = z.shape[1]
     squares = np.sum(z**2, axis=1)
-    pairs = np.exp(-np.maximum(squares[:, None] + squares - 2.0 * z @ z.T, 0.0) / (2.0 * d)).mean()
-    one_sided = math.exp(0.5 * d * math.log(d / (d + 1.0))) * np.exp(-squares / (2.0 * (d + 1.0))).mean()
-    return math.sqrt(max(pairs - 2.0 * one_sided + math.exp(0.5 * d * math.log(d / (d + 2.0))), 0.0))
+    pairs = np.exp(
+        -np.maximum(squares[:, None] + squares - 2.0 * z @ z.T, 0.0) / (2.0 * d)
+    ).mean()
+    one_sided = (
+        math.exp(0.5 * d * math.log(d / (d + 1.0)))
+        * np.exp(-squares / (2.0 * (d + 1.0))).mean()
+    )
+    return math.sqrt(
+        max(pairs - 2.0 * one_sided + math.exp(0.5 * d * math.log(d / (d + 2.0))), 0.0)
+    )
 
 
 def normal_statistics(
@@ -103,9 +125,15 @@ def normal_statistics(
     quantiles = special.ndtri((np.arange(n) + 0.5) / n)[:, None]
     return {
         "skewness": float(np.abs(np.mean(centred**3, axis=0) / variance**1.5).max()),
-        "kurtosis": float(np.abs(np.mean(centred**4, axis=0) / variance**2 - 3.0).max()),
-        "quantiles": float(np.maximum(ordered - steps, steps + 1.0 / n - ordered).max()),
-        "sliced Wasserstein": float(np.sqrt(np.mean((projected - quantiles) ** 2, axis=0)).mean()),
+        "kurtosis": float(
+            np.abs(np.mean(centred**4, axis=0) / variance**2 - 3.0).max()
+        ),
+        "quantiles": float(
+            np.maximum(ordered - steps, steps + 1.0 / n - ordered).max()
+        ),
+        "sliced Wasserstein": float(
+            np.sqrt(np.mean((projected - quantiles) ** 2, axis=0)).mean()
+        ),
         "MMD": normal_mmd(z[:max_pairs]),
     }
 
@@ -123,8 +151,16 @@ def normal_band(
     "Where the statistics of true standard normals lie, `(low, high)` by name; kept once computed."
     rng = np.random.default_rng([seed, 1])
     directions = random_directions(d, num_directions, seed)
-    draws = [normal_statistics(rng.normal(size=(n, d)), directions, max_pairs) for _ in range(num_draws)]
-    return {k: tuple(np.quantile([draw[k] for draw in draws], (1.0 - level, level)).tolist()) for k in draws[0]}
+    draws = [
+        normal_statistics(rng.normal(size=(n, d)), directions, max_pairs)
+        for _ in range(num_draws)
+    ]
+    return {
+        k: tuple(
+            np.quantile([draw[k] for draw in draws], (1.0 - level, level)).tolist()
+        )
+        for k in draws[0]
+    }
 
 
 def random_directions(
@@ -155,16 +191,33 @@ class Gaussianity:
 
     def to_dict(self) -> dict:
         "All numbers as plain Python."
-        return {**asdict(self), "values": {k: v.tolist() for k, v in self.values.items()}}
+        return {
+            **asdict(self),
+            "values": {k: v.tolist() for k, v in self.values.items()},
+        }
 
     def __str__(self) -> str:
         widths = {k: max(len(k), 12) + 2 for k in self.values}
         lines = [f"{'state':<28}" + "".join(f"{k:>{w}} " for k, w in widths.items())]
         for i, name in enumerate(self.names):
-            cells = [f"{v[i]:.3f}".rjust(widths[k]) + " *"[not self.passed[k][i]] for k, v in self.values.items()]
+            cells = [
+                f"{v[i]:.3f}".rjust(widths[k]) + " *"[not self.passed[k][i]]
+                for k, v in self.values.items()
+            ]
             lines.append(f"{name:<28}" + "".join(cells))
-        lines.append(f"{'true normals':<28}" + "".join(f"{f'{low:.3f}-{high:.3f}':>{widths[k]}} " for k, (low, high) in self.band.items()))
-        return "\n".join([*lines, f"* above {self.level:.0%} of true normals of the same n = {self.num_points}, D = {self.size}"])
+        lines.append(
+            f"{'true normals':<28}"
+            + "".join(
+                f"{f'{low:.3f}-{high:.3f}':>{widths[k]}} "
+                for k, (low, high) in self.band.items()
+            )
+        )
+        return "\n".join(
+            [
+                *lines,
+                f"* above {self.level:.0%} of true normals of the same n = {self.num_points}, D = {self.size}",
+            ]
+        )
 
     __repr__ = __str__
 
@@ -181,18 +234,31 @@ def gaussianity(
 
     **Raises** `ValueError` for fewer than 8 points, NaN or infinity, and states of different shape.
     """
-    states = {name: as_rows(v) for name, v in (z if isinstance(z, dict) else {"z": z}).items()}
+    states = {
+        name: as_rows(v) for name, v in (z if isinstance(z, dict) else {"z": z}).items()
+    }
     shapes = {v.shape for v in states.values()}
     if len(shapes) != 1 or min(shapes)[0] < 8 or min(shapes)[1] < 1:
-        raise ValueError(f"Expected states of one shape (n, D) with n >= 8, received shapes {sorted(shapes)}")
+        raise ValueError(
+            f"Expected states of one shape (n, D) with n >= 8, received shapes {sorted(shapes)}"
+        )
     n, d = next(iter(shapes))
     for name, v in states.items():
         if not np.isfinite(v).all():
-            raise ValueError(f"Expected finite points, received NaN or infinity in {np.mean(~np.isfinite(v).all(1)):.1%} of {name!r}")
+            raise ValueError(
+                f"Expected finite points, received NaN or infinity in {np.mean(~np.isfinite(v).all(1)):.1%} of {name!r}"
+            )
     directions = random_directions(d, num_directions, seed)
     found = [normal_statistics(v, directions, max_pairs) for v in states.values()]
     band = normal_band(n, d, num_draws, level, num_directions, max_pairs, seed)
-    return Gaussianity(tuple(states), {k: np.array([f[k] for f in found]) for k in band}, dict(band), n, d, level)
+    return Gaussianity(
+        tuple(states),
+        {k: np.array([f[k] for f in found]) for k in band},
+        dict(band),
+        n,
+        d,
+        level,
+    )
 
 
 def gaussianity_by_layer(
@@ -205,15 +271,24 @@ def gaussianity_by_layer(
     "Compare every state from data to latent with the standard normal; of another base, its normal scores come last."
     x, context, _ = read_rows(flow, x, context, max_points, options.get("seed", 0))
     states, _ = walk(flow, x, context)
-    states[-1] = base_scores(flow.base, as_rows(states[-1]), seen_context(flow, context))
-    names = ["data", *(f"{i} {type(layer).__name__}" for i, layer in enumerate(flow.bijector_layers, start=1))]
+    states[-1] = base_scores(
+        flow.base, as_rows(states[-1]), seen_context(flow, context)
+    )
+    names = [
+        "data",
+        *(
+            f"{i} {type(layer).__name__}"
+            for i, layer in enumerate(flow.bijector_layers, start=1)
+        ),
+    ]
     return gaussianity(dict(zip(names, states)), **options)
 
 # %% ../nbs/61_evaluation.ipynb #base-scores
 def base_scores(
     base: BaseDistribution,  # One of the four of this package
     z: np.ndarray,  # Latents as rows, `(n, D)`
-    context: np.ndarray | None = None,  # One row per latent; counts where the base is conditional
+    context: np.ndarray
+    | None = None,  # One row per latent; counts where the base is conditional
 ) -> np.ndarray:  # `(n, D)`
     """Turn draws of the base into standard normal ones, number by number.
 
@@ -223,7 +298,9 @@ def base_scores(
         return z
     if type(base) is DiagonalNormal:
         events = z.reshape(len(z), *base.mean.shape)
-        moments = base.moments(events, None if context is None else ops.convert_to_tensor(context))
+        moments = base.moments(
+            events, None if context is None else ops.convert_to_tensor(context)
+        )
         mean, log_scale = (ops.convert_to_numpy(v).astype("float64") for v in moments)
         return as_rows((events - mean) * np.exp(-log_scale))
     if type(base) is StandardLogistic:
@@ -245,7 +322,11 @@ def normal_scores(
 ) -> np.ndarray:  # `(n, D)`, float64
     "The latents of events, standard normal if the flow is right, whatever its base."
     x, context, _ = read_rows(flow, x, context)
-    return base_scores(flow.base, as_rows(apply_rows(flow.forward_and_log_det, x, context)[0]), seen_context(flow, context))
+    return base_scores(
+        flow.base,
+        as_rows(apply_rows(flow.forward_and_log_det, x, context)[0]),
+        seen_context(flow, context),
+    )
 
 # %% ../nbs/61_evaluation.ipynb #qq
 class QQ(NamedTuple):
@@ -266,13 +347,24 @@ def order_statistic_band(
     seed: int,  # Of these
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Ranks (from 1), and the band of these order statistics of normals. The local level is calibrated by simulation."
-    spread = special.ndtr(np.linspace(*special.ndtri([0.5 / n, 1.0 - 0.5 / n]), min(num_quantiles, n)))
-    ranks = np.unique(np.rint(n * spread + 0.5).astype(int))  # evenly spaced on the normal's axis, so that tails are seen
-    gaps = np.diff(np.concatenate([[0], ranks, [n + 1]]))  # sums of exponentials give uniforms already in order
-    sums = np.cumsum(np.random.default_rng(seed).gamma(gaps, size=(num_draws, len(gaps))), axis=1)
+    spread = special.ndtr(
+        np.linspace(*special.ndtri([0.5 / n, 1.0 - 0.5 / n]), min(num_quantiles, n))
+    )
+    ranks = np.unique(
+        np.rint(n * spread + 0.5).astype(int)
+    )  # evenly spaced on the normal's axis, so that tails are seen
+    gaps = np.diff(
+        np.concatenate([[0], ranks, [n + 1]])
+    )  # sums of exponentials give uniforms already in order
+    sums = np.cumsum(
+        np.random.default_rng(seed).gamma(gaps, size=(num_draws, len(gaps))), axis=1
+    )
     below = special.betainc(ranks, n + 1 - ranks, sums[:, :-1] / sums[:, -1:])
     local = np.quantile(np.minimum(below, 1.0 - below).min(axis=1), 1.0 - level)
-    ends = [special.ndtri(special.betaincinv(ranks, n + 1 - ranks, p)) for p in (local, 1.0 - local)]
+    ends = [
+        special.ndtri(special.betaincinv(ranks, n + 1 - ranks, p))
+        for p in (local, 1.0 - local)
+    ]
     return ranks, *ends
 
 
@@ -286,9 +378,15 @@ def qq_points(
     "Compare the sorted values of each dimension with the normal's. **Raises** `ValueError` for NaN or infinity."
     z = as_rows(z)
     if not np.isfinite(z).all() or len(z) < 2:
-        raise ValueError(f"Expected at least two points, all finite, received shape {z.shape} with others")
-    ranks, low, high = order_statistic_band(len(z), num_quantiles, level, num_draws, seed)
-    return QQ(special.ndtri((ranks - 0.5) / len(z)), np.sort(z, axis=0)[ranks - 1], low, high)
+        raise ValueError(
+            f"Expected at least two points, all finite, received shape {z.shape} with others"
+        )
+    ranks, low, high = order_statistic_band(
+        len(z), num_quantiles, level, num_draws, seed
+    )
+    return QQ(
+        special.ndtri((ranks - 0.5) / len(z)), np.sort(z, axis=0)[ranks - 1], low, high
+    )
 
 # %% ../nbs/61_evaluation.ipynb #surprisal
 def marginal_surprisal(
@@ -301,20 +399,36 @@ def marginal_surprisal(
     """
     n, k = len(x), num_neighbours
     if not 1 <= k < n:
-        raise ValueError(f"Expected more than num_neighbours={k} >= 1 points, received {n}")
+        raise ValueError(
+            f"Expected more than num_neighbours={k} >= 1 points, received {n}"
+        )
     order = np.argsort(x, axis=0)
     ordered = np.take_along_axis(x, order, axis=0)
     edge = np.full((k, x.shape[1]), np.inf)
-    padded = np.concatenate([-edge, ordered, edge])  # row i of `ordered` is row i + k here
+    padded = np.concatenate(
+        [-edge, ordered, edge]
+    )  # row i of `ordered` is row i + k here
     distance = np.full(x.shape, np.inf)
-    for j in range(k + 1):  # the k nearest are j on the left and k - j on the right, for one j
-        left, right = ordered - padded[k - j : k - j + n], padded[2 * k - j : 2 * k - j + n] - ordered
+    for j in range(
+        k + 1
+    ):  # the k nearest are j on the left and k - j on the right, for one j
+        left, right = (
+            ordered - padded[k - j : k - j + n],
+            padded[2 * k - j : 2 * k - j + n] - ordered,
+        )
         distance = np.minimum(distance, np.maximum(left, right))
     if not distance.min() > 0.0:
         column = int(np.argmin(distance.min(axis=0)))
-        raise ValueError(f"Expected continuous data, received more than {k} equal values in dimension {column}: add noise first")
+        raise ValueError(
+            f"Expected continuous data, received more than {k} equal values in dimension {column}: add noise first"
+        )
     surprisal = np.empty(x.shape)
-    np.put_along_axis(surprisal, order, np.log(2.0 * distance) + special.digamma(n) - special.digamma(k), axis=0)
+    np.put_along_axis(
+        surprisal,
+        order,
+        np.log(2.0 * distance) + special.digamma(n) - special.digamma(k),
+        axis=0,
+    )
     return surprisal
 
 # %% ../nbs/61_evaluation.ipynb #layer-sum
@@ -330,7 +444,11 @@ class LayerSum:
 
     def to_dict(self) -> dict:
         "All numbers as plain Python."
-        return {**asdict(self), "gains": self.gains.tolist(), "errors": self.errors.tolist()}
+        return {
+            **asdict(self),
+            "gains": self.gains.tolist(),
+            "errors": self.errors.tolist(),
+        }
 
     def __str__(self) -> str:
         lines = [f"{'layer':<32} {self.quantity + ' removed (nats)':>30}"]
@@ -348,10 +466,15 @@ def sum_over_layers(
     spread: np.ndarray,  # Independent estimates of the gains, `(L, m)`, from whose scatter the errors come
 ) -> LayerSum:
     "Means, errors and their sum."
-    names = [f"{i} {type(layer).__name__}" for i, layer in enumerate(flow.bijector_layers, start=1)]
+    names = [
+        f"{i} {type(layer).__name__}"
+        for i, layer in enumerate(flow.bijector_layers, start=1)
+    ]
     names += [f"base {type(flow.base).__name__}"] * (len(parts) - len(names))
     errors = np.array([mean_and_error(part).error for part in spread])
-    total = Estimate(float(parts.sum(axis=0).mean()), mean_and_error(spread.sum(axis=0)).error)
+    total = Estimate(
+        float(parts.sum(axis=0).mean()), mean_and_error(spread.sum(axis=0)).error
+    )
     return LayerSum(quantity, tuple(names), parts.mean(axis=1), errors, total)
 
 
@@ -373,7 +496,9 @@ def shape_negentropy(
     rows = as_rows(x)
     sign, log_volume = np.linalg.slogdet(np.atleast_2d(np.cov(rows.T, bias=True)))
     if len(rows) <= rows.shape[1] or sign <= 0:
-        raise ValueError(f"Expected data with a regular covariance, received {len(rows)} points of size {rows.shape[1]}")
+        raise ValueError(
+            f"Expected data with a regular covariance, received {len(rows)} points of size {rows.shape[1]}"
+        )
     factor = np.linalg.cholesky(np.atleast_2d(np.cov(rows.T, bias=True)))
     white = np.linalg.solve(factor, (rows - rows.mean(axis=0)).T).T
     return mean_and_error(log_q - normal_log_density(white) + 0.5 * log_volume)
@@ -390,8 +515,14 @@ def negentropy_by_layers(
     heights = np.stack([normal_log_density(as_rows(h)) for h in states])
     parts = log_dets + heights[1:] - heights[:-1]
     if type(flow.base) is not StandardNormal:
-        extra = () if context is None else (ops.convert_to_tensor(seen_context(flow, context)),)
-        log_base = ops.convert_to_numpy(flow.base.log_prob(ops.convert_to_tensor(states[-1]), *extra))
+        extra = (
+            ()
+            if context is None
+            else (ops.convert_to_tensor(seen_context(flow, context)),)
+        )
+        log_base = ops.convert_to_numpy(
+            flow.base.log_prob(ops.convert_to_tensor(states[-1]), *extra)
+        )
         parts = np.concatenate([parts, [log_base.astype("float64") - heights[-1]]])
     return sum_over_layers("negentropy", flow, parts, parts)
 
@@ -408,12 +539,16 @@ def total_correlation_by_layers(
     rows = np.stack([as_rows(h) for h in states])
 
     def gains(some):
-        marginal = np.stack([marginal_surprisal(h[some], num_neighbours).sum(axis=1) for h in rows])
+        marginal = np.stack(
+            [marginal_surprisal(h[some], num_neighbours).sum(axis=1) for h in rows]
+        )
         return log_dets[:, some] + marginal[:-1] - marginal[1:]
 
     # Neighbours share their distances, so points are not independent; groups that know nothing of each other are.
     shuffled = np.random.default_rng(0).permutation(len(x))
-    groups = np.array_split(shuffled, max(1, min(20, len(x) // (4 * (num_neighbours + 1)))))
+    groups = np.array_split(
+        shuffled, max(1, min(20, len(x) // (4 * (num_neighbours + 1))))
+    )
     spread = np.stack([gains(group).mean(axis=1) for group in groups], axis=1)
     return sum_over_layers("total correlation", flow, gains(slice(None)), spread)
 
@@ -445,7 +580,9 @@ def binomial_band(
     "Shares between which a share of `n` trials lies with at least this probability. **Returns** `low`, `high`."
     counts, tail = np.arange(n + 1), 0.5 * (1.0 - confidence)
     below = special.bdtr(counts, n, np.asarray(p, dtype="float64")[..., None])
-    return np.argmax(below >= tail, axis=-1) / n, np.argmax(below >= 1.0 - tail, axis=-1) / n
+    return np.argmax(below >= tail, axis=-1) / n, np.argmax(
+        below >= 1.0 - tail, axis=-1
+    ) / n
 
 
 class Coverage(NamedTuple):
@@ -460,7 +597,9 @@ class Coverage(NamedTuple):
 def coverage(
     flow: NormalizingFlow,  # A trained flow
     x: Any,  # Held-out events, or `{"x": events, "context": c}`
-    levels: Sequence[float] = tuple(np.linspace(0.05, 0.95, 19)),  # Probabilities of the regions, between 0 and 1
+    levels: Sequence[float] = tuple(
+        np.linspace(0.05, 0.95, 19)
+    ),  # Probabilities of the regions, between 0 and 1
     context: Any = None,  # Side information, one row per event
     confidence: float = 0.95,  # Of the binomial band, at each level alone
 ) -> Coverage:
@@ -469,4 +608,8 @@ def coverage(
     if not np.all((levels > 0.0) & (levels < 1.0)):
         raise ValueError(f"Expected levels between 0 and 1, received {levels.tolist()}")
     radial = radial_transform(flow, x, context)
-    return Coverage(levels, np.mean(radial[:, None] <= levels, axis=0), *binomial_band(len(radial), levels, confidence))
+    return Coverage(
+        levels,
+        np.mean(radial[:, None] <= levels, axis=0),
+        *binomial_band(len(radial), levels, confidence),
+    )

@@ -37,11 +37,15 @@ def read_column(column, name: str, label: str) -> np.ndarray:
             # nullable numbers with missing ones: pandas keeps them as objects
             values = np.asarray(column.to_numpy(dtype="float64", na_value=np.nan))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected numbers in column {label!r} of {name}, received {kind} ({error})") from error
+        raise ValueError(
+            f"Expected numbers in column {label!r} of {name}, received {kind} ({error})"
+        ) from error
     if values.dtype.kind == "O":
         flat = [v for v in values.tolist() if v is not None and v == v]
         if all(isinstance(v, (int, float, np.number, np.bool_)) for v in flat):
-            return np.array([np.nan if v is None else v for v in values.tolist()], "float64")
+            return np.array(
+                [np.nan if v is None else v for v in values.tolist()], "float64"
+            )
     if values.dtype.kind not in "biuf":
         raise ValueError(
             f"Expected numbers in column {label!r} of {name}, received {kind}: give it as a context, one "
@@ -62,12 +66,16 @@ def read_frame(
     present = column_names(frame)
     if len(set(present)) < len(present):
         twice = sorted({c for c in present if present.count(c) > 1})
-        raise ValueError(f"Expected column names of {name} once each, received {twice} twice")
+        raise ValueError(
+            f"Expected column names of {name} once each, received {twice} twice"
+        )
     wanted = present if columns is None else list(columns)
     missing = [c for c in wanted if c not in present]
     unknown = [c for c in present if c not in wanted]
     if missing or unknown:
-        raise ValueError(f"Expected the columns {wanted} in {name}, received missing columns {missing} and unknown columns {unknown}")
+        raise ValueError(
+            f"Expected the columns {wanted} in {name}, received missing columns {missing} and unknown columns {unknown}"
+        )
     labels = dict(zip(present, frame.columns))
     parts = [read_column(frame[labels[c]], name, c) for c in wanted]
     return np.stack(parts, axis=1) if parts else np.zeros((len(frame), 0))
@@ -84,28 +92,42 @@ def read_array(
     `TypeError` for `None`.
     """
     if x is None:
-        raise TypeError(f"Expected {name} as an array, a frame or a data set, received None")
+        raise TypeError(
+            f"Expected {name} as an array, a frame or a data set, received None"
+        )
     if is_tensor(x):
         return x
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
         row = int(np.argwhere(np.ma.getmaskarray(x))[0][0])
-        raise ValueError(f"Expected {name} without masked entries, received one in row {row}: drop such rows or fill them")
+        raise ValueError(
+            f"Expected {name} without masked entries, received one in row {row}: drop such rows or fill them"
+        )
     if column_names(x) is not None:
         return read_frame(x, name, columns)
     if hasattr(x, "to_numpy") and hasattr(x, "dtype"):
         return read_column(x, name, getattr(x, "name", None) or 0)
     if isinstance(x, (str, bytes)):
-        raise TypeError(f"Expected {name} as an array, a frame or a data set, received {x!r}")
-    if not isinstance(x, (list, tuple, int, float, np.generic)) and not hasattr(x, "__array__"):
+        raise TypeError(
+            f"Expected {name} as an array, a frame or a data set, received {x!r}"
+        )
+    if not isinstance(x, (list, tuple, int, float, np.generic)) and not hasattr(
+        x, "__array__"
+    ):
         return None
     try:
         values = np.asarray(x)
     except ValueError as error:
-        raise ValueError(f"Expected {name} with rows of one length ({error})") from error
+        raise ValueError(
+            f"Expected {name} with rows of one length ({error})"
+        ) from error
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"Expected {name} as real numbers, received dtype {values.dtype}")
+        raise ValueError(
+            f"Expected {name} as real numbers, received dtype {values.dtype}"
+        )
     if values.ndim == 0:
-        raise ValueError(f"Expected {name} as an array with one row per event, received {x!r}")
+        raise ValueError(
+            f"Expected {name} as an array with one row per event, received {x!r}"
+        )
     return values
 
 # %% ../nbs/02_events.ipynb #check-count
@@ -120,7 +142,9 @@ def check_count(
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or value < least:
-        raise ValueError(f"Expected {name} >= {least} (an integer), received {name}={value!r}")
+        raise ValueError(
+            f"Expected {name} >= {least} (an integer), received {name}={value!r}"
+        )
     return int(value)
 
 
@@ -130,7 +154,9 @@ def check_shape(
 ) -> tuple[int, ...]:
     "A tuple of positive ints. **Raises** `ValueError` for anything else."
     if isinstance(shape, (str, bytes)) or shape is None:
-        raise ValueError(f"Expected {name} as a size or a tuple of sizes, received {shape!r}")
+        raise ValueError(
+            f"Expected {name} as a size or a tuple of sizes, received {shape!r}"
+        )
     sizes = tuple(shape) if np.ndim(shape) == 1 else (shape,)
     if not sizes:
         raise ValueError(f"Expected {name} with at least one axis, received {shape!r}")
@@ -144,7 +170,9 @@ def check_vector(
     "The size of vectors. **Raises** `ValueError` for more axes, and sizes below 1."
     sizes = check_shape(event_shape, name)
     if len(sizes) != 1:
-        raise ValueError(f"Expected {name} as an integer or one axis (vectors of 1 number or more), received {name}={event_shape!r}")
+        raise ValueError(
+            f"Expected {name} as an integer or one axis (vectors of 1 number or more), received {name}={event_shape!r}"
+        )
     return sizes[0]
 
 
@@ -174,7 +202,9 @@ def fits(
 ) -> bool:
     "Whether two shapes agree."
     pairs = zip(shape, expected)
-    return len(shape) == len(expected) and all(None in (a, b) or a == b for a, b in pairs)
+    return len(shape) == len(expected) and all(
+        None in (a, b) or a == b for a, b in pairs
+    )
 
 
 def read_events(
@@ -196,7 +226,9 @@ def read_events(
     if not fits(shape[1:], event_shape):
         batch = f"a batch of events has shape ({', '.join(map(str, ('batch', *event_shape)))})"
         what = "" if name == "x" else f" in {name}"
-        raise ValueError(f"Expected events of shape {tuple(event_shape)} (input_dim){what}, received shape {shape}; {batch}")
+        raise ValueError(
+            f"Expected events of shape {tuple(event_shape)} (input_dim){what}, received shape {shape}; {batch}"
+        )
     return values
 
 # %% ../nbs/02_events.ipynb #read-context
@@ -216,16 +248,22 @@ def read_context(
         kind = type(context).__name__
         raise ValueError(f"Expected context as an array or a frame, received {kind}")
     if len(values.shape) == 0:
-        raise ValueError("Expected context with one row per event, received a single number")
+        raise ValueError(
+            "Expected context with one row per event, received a single number"
+        )
     if len(values.shape) == 1:
         values = values[:, None]
     given, batch = tuple(values.shape), values.shape[0]
     inner = given[1:] if shape is None else tuple(shape[1:])
-    if not fits(given[1:], inner) or not (batch in (1, None) or fits((batch,), (rows,))):
+    if not fits(given[1:], inner) or not (
+        batch in (1, None) or fits((batch,), (rows,))
+    ):
         one = "" if rows in (1, None) else ", or one row for all,"
         expected = ("batch" if rows is None else rows, *inner)
         text = f"({', '.join(map(str, expected))}{',' if len(expected) == 1 else ''})"
-        raise ValueError(f"Expected context of shape {text}{one} in {owner}, received shape {given}")
+        raise ValueError(
+            f"Expected context of shape {text}{one} in {owner}, received shape {given}"
+        )
     return values
 
 
@@ -263,7 +301,9 @@ def check_finite(
     column = repr(columns[column]) if columns and isinstance(column, int) else column
     place = f"row {row}" + (f", column {column}" if column != () else "")
     value = values[tuple(np.argwhere(~np.isfinite(values))[0])]
-    raise ValueError(f"Expected finite training data, received {value} in {name} at {place}: drop such rows or fill them")
+    raise ValueError(
+        f"Expected finite training data, received {value} in {name} at {place}: drop such rows or fill them"
+    )
 
 # %% ../nbs/02_events.ipynb #check-weights
 def check_weights(
@@ -275,12 +315,16 @@ def check_weights(
     values = ops.convert_to_numpy(values) if is_tensor(values) else values
     if values is None or values.size != rows or values.shape[0] != rows:
         shape = None if values is None else values.shape
-        raise ValueError(f"Expected sample_weight of shape ({rows},), received shape {shape}")
+        raise ValueError(
+            f"Expected sample_weight of shape ({rows},), received shape {shape}"
+        )
     values = values.reshape(rows).astype("float64")
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"Expected sample_weight >= 0 and finite, received {values[row]} in row {row}")
+        raise ValueError(
+            f"Expected sample_weight >= 0 and finite, received {values[row]} in row {row}"
+        )
     if rows and not (values > 0).any():
         raise ValueError("Expected some positive sample_weight, received zeros only")
     return values
@@ -317,7 +361,9 @@ def split_context(
         return inputs, None
     if "x" not in inputs or set(inputs) - {"x", "context"}:
         keys = sorted(map(str, inputs))
-        raise ValueError(f"Expected a dictionary with the keys 'x' and 'context', received {keys}")
+        raise ValueError(
+            f"Expected a dictionary with the keys 'x' and 'context', received {keys}"
+        )
     return inputs["x"], inputs.get("context")
 
 # %% ../nbs/02_events.ipynb #batches
@@ -325,15 +371,23 @@ def batch_events(
     batch,  # What a data set gives: events, `(events, ...)`, or a dictionary
 ) -> tuple:
     "Events, context, target and weight of one batch, as NumPy arrays or `None`."
-    x, y, weight, *_ = (*batch, None, None) if isinstance(batch, (tuple, list)) else (batch, None, None)
+    x, y, weight, *_ = (
+        (*batch, None, None)
+        if isinstance(batch, (tuple, list))
+        else (batch, None, None)
+    )
     x, context = split_context(x)
     arrays = []
     for part in (x, context, y, weight):
         if part is None or isinstance(part, dict):
             arrays.append(None)
         else:
-            part = part.numpy() if hasattr(part, "numpy") and not is_tensor(part) else part
-            arrays.append(np.asarray(ops.convert_to_numpy(part) if is_tensor(part) else part))
+            part = (
+                part.numpy() if hasattr(part, "numpy") and not is_tensor(part) else part
+            )
+            arrays.append(
+                np.asarray(ops.convert_to_numpy(part) if is_tensor(part) else part)
+            )
     return tuple(arrays)
 
 
@@ -351,7 +405,9 @@ def some_batches(
     "Its first batches."
     if isinstance(data, keras.utils.PyDataset):
         count = data.num_batches
-        yield from (data[i] for i in range(limit if count is None else min(limit, count)))
+        yield from (
+            data[i] for i in range(limit if count is None else min(limit, count))
+        )
         return
     yield from itertools.islice(iter(data), limit)
 
@@ -366,7 +422,9 @@ def peek(
     """
     if not (hasattr(data, "__iter__") or isinstance(data, keras.utils.PyDataset)):
         kind = type(data).__name__
-        raise TypeError(f"Expected x as an array, a frame or a data set, received {kind}")
+        raise TypeError(
+            f"Expected x as an array, a frame or a data set, received {kind}"
+        )
     if is_one_shot(data):
         first = list(itertools.islice(data, limit))
         data = itertools.chain(first, data)

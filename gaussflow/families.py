@@ -31,13 +31,33 @@ from gaussflow.coupling import (
     default_half_mask,
 )
 from .dequantization import UniformDequantization, VariationalDequantization
-from .events import check_count, check_finite, check_shape, check_vector, read_array
+from gaussflow.events import (
+    check_count,
+    check_finite,
+    check_shape,
+    check_vector,
+    read_array,
+)
 from .flow import GaussianizationFlow, NormalizingFlow
-from .linear import FixedOrtho, Householder, InvertibleConv1x1, LinearLU, Permute
+from gaussflow.linear import (
+    FixedOrtho,
+    Householder,
+    InvertibleConv1x1,
+    LinearLU,
+    Permute,
+)
 from .marginal import Marginal, MixtureCDFGaussianization
 from .mixture import MixtureCDF
 from .multiscale import Flatten, MultiScale, Squeeze
-from .scalar import Additive, Affine, LogScaleClamp, ScalarBijection, Scale, check_law, packed_width
+from gaussflow.scalar import (
+    Additive,
+    Affine,
+    LogScaleClamp,
+    ScalarBijection,
+    Scale,
+    check_law,
+    packed_width,
+)
 from .standardize import ActNorm, Standardize
 
 # %% ../nbs/43_families.ipynb #factory-helpers
@@ -47,20 +67,38 @@ def check_start_data(x, input_dim: int):
         return None
     x = np.asarray(read_array(x, "the data of the start"), dtype=keras.config.floatx())
     if x.ndim != 2 or x.shape[1] != input_dim:
-        raise ValueError(f"Expected data of shape (n, d) with d = input_dim = {input_dim}, received shape {x.shape}")
+        raise ValueError(
+            f"Expected data of shape (n, d) with d = input_dim = {input_dim}, received shape {x.shape}"
+        )
     check_finite(x, "the data of the start")
     return x
 
 
-def coupling_by(scalar: ScalarBijection, mask: np.ndarray, network: keras.layers.Layer) -> Coupling:
+def coupling_by(
+    scalar: ScalarBijection, mask: np.ndarray, network: keras.layers.Layer
+) -> Coupling:
     "A coupling by any scalar bijection; the mixture's is a `MixtureCDFCoupling`."
     if isinstance(scalar, MixtureCDF):
-        names = ("num_components", "log_scale_clamp", "background", "identity", "family")
-        return MixtureCDFCoupling(mask, network, **{name: getattr(scalar, name) for name in names})
+        names = (
+            "num_components",
+            "log_scale_clamp",
+            "background",
+            "identity",
+            "family",
+        )
+        return MixtureCDFCoupling(
+            mask, network, **{name: getattr(scalar, name) for name in names}
+        )
     return Coupling(mask, network, scalar)
 
 
-def mlp_coupling(mask: np.ndarray, scalar: ScalarBijection, hidden: Sequence[int], activation: str, shared: bool = False) -> Coupling:
+def mlp_coupling(
+    mask: np.ndarray,
+    scalar: ScalarBijection,
+    hidden: Sequence[int],
+    activation: str,
+    shared: bool = False,
+) -> Coupling:
     "A coupling with a plain network, or with one whose parameters all moved numbers share."
     sizes, d_b = list(scalar.param_sizes.values()), int((~mask).sum())
     if shared:
@@ -73,7 +111,8 @@ def mlp_coupling(mask: np.ndarray, scalar: ScalarBijection, hidden: Sequence[int
 def flow_of(
     bijectors: Sequence[Bijector],  # In the order in which data passes through them
     event_shape: int | Sequence[int],  # Of one event
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Whether mean and spread of events and contexts are taken out first
 ) -> NormalizingFlow:
     "A `GaussianizationFlow` for vectors and a standard normal, otherwise a `NormalizingFlow`."
@@ -90,13 +129,17 @@ def make_coupling_flow(
     num_components: int = 8,  # K of every mixture
     hidden: Sequence[int] = (64, 64),  # Hidden widths of the conditioners
     activation: str = "relu",  # Of the conditioners
-    mask: Sequence[bool] | None = None,  # True = kept by the first coupling of a block; `None`: the first half
+    mask: Sequence[bool]
+    | None = None,  # True = kept by the first coupling of a block; `None`: the first half
     shared_mixture: bool = False,  # One set of parameters for all moved numbers of a layer
     include_rotation: bool = True,  # Begin each block with a Householder rotation
-    num_reflectors: int | None = None,  # Of each rotation; `None`: as many as dimensions
+    num_reflectors: int
+    | None = None,  # Of each rotation; `None`: as many as dimensions
     identity: str = "quadrature",  # Start of the mixtures; `"equal"` shows why not
-    scalar: ScalarBijection | None = None,  # Map of the moved numbers; `None`: a mixture of `num_components` Gaussians
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    scalar: ScalarBijection
+    | None = None,  # Map of the moved numbers; `None`: a mixture of `num_components` Gaussians
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """A flow of couplings by mixture CDFs, or by any other scalar bijection; a `GaussianizationFlow` where the base is normal.
@@ -108,19 +151,34 @@ def make_coupling_flow(
     input_dim = check_vector(input_dim, "input_dim")
     mask = default_half_mask(input_dim) if mask is None else check_mask(mask)
     if mask.shape != (input_dim,):
-        raise ValueError(f"Expected mask of length {input_dim} (input_dim), received mask.shape={mask.shape}")
-    reflectors = input_dim if num_reflectors is None else check_count("num_reflectors", num_reflectors)
-    law, bijectors = MixtureCDF(num_components, identity=identity) if scalar is None else check_law(scalar), []
+        raise ValueError(
+            f"Expected mask of length {input_dim} (input_dim), received mask.shape={mask.shape}"
+        )
+    reflectors = (
+        input_dim
+        if num_reflectors is None
+        else check_count("num_reflectors", num_reflectors)
+    )
+    law, bijectors = (
+        MixtureCDF(num_components, identity=identity)
+        if scalar is None
+        else check_law(scalar),
+        [],
+    )
     for _ in range(check_count("num_blocks", num_blocks)):
         bijectors += [Householder(reflectors)] if include_rotation else []
-        bijectors += [mlp_coupling(kept, law, hidden, activation, shared_mixture) for kept in (mask, ~mask)]
+        bijectors += [
+            mlp_coupling(kept, law, hidden, activation, shared_mixture)
+            for kept in (mask, ~mask)
+        ]
     return flow_of(bijectors, input_dim, base, standardize)
 
 # %% ../nbs/43_families.ipynb #make-gaussianization-flow
 def make_gaussianization_flow(
     input_dim: int,  # Size of the vectors
     num_blocks: int = 6,  # Blocks of a rotation and a marginal layer
-    num_reflectors: int | None = None,  # Of each rotation; `None`: as many as dimensions
+    num_reflectors: int
+    | None = None,  # Of each rotation; `None`: as many as dimensions
     num_components: int = 8,  # K of every mixture
     pca_init_data=None,  # Data `(n, d)`: rotations become fixed principal axes of what arrives
     mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives
@@ -128,7 +186,8 @@ def make_gaussianization_flow(
         64,
         64,
     ),  # Hidden widths of the network of each marginal layer, made where a context comes along
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """A flow of marginal Gaussianization layers and rotations; a `GaussianizationFlow` where the base is normal.
@@ -144,19 +203,37 @@ def make_gaussianization_flow(
     >>> flow.fit({"x": y, "context": c})
     """
     input_dim = check_vector(input_dim, "input_dim")
-    reflectors = input_dim if num_reflectors is None else check_count("num_reflectors", num_reflectors)
-    states = [check_start_data(data, input_dim) for data in (pca_init_data, mixture_init_data)]
+    reflectors = (
+        input_dim
+        if num_reflectors is None
+        else check_count("num_reflectors", num_reflectors)
+    )
+    states = [
+        check_start_data(data, input_dim) for data in (pca_init_data, mixture_init_data)
+    ]
     has_data = any(x is not None for x in states)
     if has_data and standardize:
-        raise ValueError("Expected standardize=True without pca_init_data and mixture_init_data, received both: call flow.adapt(x)")
+        raise ValueError(
+            "Expected standardize=True without pca_init_data and mixture_init_data, received both: call flow.adapt(x)"
+        )
     bijectors, hidden = [], None if has_data else context_hidden
     for _ in range(check_count("num_blocks", num_blocks)):
-        rotation = Householder(reflectors) if states[0] is None else FixedOrtho.from_pca(states[0])
+        rotation = (
+            Householder(reflectors)
+            if states[0] is None
+            else FixedOrtho.from_pca(states[0])
+        )
         marginal = MixtureCDFGaussianization(num_components, context_hidden=hidden)
-        states = [x if x is None else ops.convert_to_numpy(rotation.forward_and_log_det(x)[0]) for x in states]
+        states = [
+            x if x is None else ops.convert_to_numpy(rotation.forward_and_log_det(x)[0])
+            for x in states
+        ]
         if states[1] is not None:
             marginal.adapt_means_from_quantiles(states[1])
-        states = [x if x is None else ops.convert_to_numpy(marginal.forward_and_log_det(x)[0]) for x in states]
+        states = [
+            x if x is None else ops.convert_to_numpy(marginal.forward_and_log_det(x)[0])
+            for x in states
+        ]
         bijectors += [rotation, marginal]
     flow = flow_of(bijectors, input_dim, base, standardize)
     flow.started = states[1] is not None
@@ -169,7 +246,8 @@ def couplings_in_turn(
     scalar: ScalarBijection,  # The law of all of them
     hidden: Sequence[int],  # Hidden widths of each network
     activation: str,  # Of the networks
-    mask: Sequence[bool] | None = None,  # True = kept by the first layer; `None`: every other number
+    mask: Sequence[bool]
+    | None = None,  # True = kept by the first layer; `None`: every other number
 ) -> list[Coupling]:
     """Couplings by one law whose kept and moved parts change roles from layer to layer.
 
@@ -177,9 +255,14 @@ def couplings_in_turn(
     """
     kept = alternating_mask(event_size) if mask is None else check_mask(mask)
     if kept.shape != (event_size,):
-        raise ValueError(f"Expected mask of length {event_size} (the event size), received mask.shape={kept.shape}")
+        raise ValueError(
+            f"Expected mask of length {event_size} (the event size), received mask.shape={kept.shape}"
+        )
     turns = range(check_width("num_couplings", num_couplings))
-    return [mlp_coupling(~kept if i % 2 else kept, scalar, hidden, activation) for i in turns]
+    return [
+        mlp_coupling(~kept if i % 2 else kept, scalar, hidden, activation)
+        for i in turns
+    ]
 
 # %% ../nbs/43_families.ipynb #events
 def check_event(
@@ -188,7 +271,9 @@ def check_event(
     "Return `(d,)` or `(height, width, channels)`. **Raises** `ValueError` for anything else, and for fewer than 2 numbers."
     event = check_shape(event_shape)
     if len(event) == 3 and np.prod(event) < 2:
-        raise ValueError(f"Expected event_shape as (height, width, channels) of at least 2 pixels, received {event}")
+        raise ValueError(
+            f"Expected event_shape as (height, width, channels) of at least 2 pixels, received {event}"
+        )
     if len(event) not in (1, 3):
         raise ValueError(
             "Expected event_shape as an integer or one axis (vectors of 1 number or more), or as "
@@ -200,12 +285,16 @@ def check_event(
 def check_units(standardize: bool, num_values: int | None) -> bool:
     "Whether to standardise. **Raises** `ValueError` beside `num_values`, which settles the units."
     if standardize and num_values is not None:
-        raise ValueError("Expected standardize=True for real numbers, received it beside num_values, whose units are known")
+        raise ValueError(
+            "Expected standardize=True for real numbers, received it beside num_values, whose units are known"
+        )
     return bool(standardize)
 
 
 def grey_layers(
-    event: tuple[int, ...],  # Of one image, or of a vector, whose noise can only be uniform
+    event: tuple[
+        int, ...
+    ],  # Of one image, or of a vector, whose noise can only be uniform
     num_values: int | None,  # Grey values; `None`: no layers
     dequantization: str,  # `"uniform"` or `"variational"`
     alpha: float | None,  # Of the logit; `None`: no logit
@@ -213,9 +302,13 @@ def grey_layers(
 ) -> list:
     "The layers that turn whole numbers into real ones. **Raises** `ValueError` for an unknown kind of noise, and learned noise of vectors."
     if dequantization not in ("uniform", "variational"):
-        raise ValueError(f"Expected dequantization to be 'uniform' or 'variational', received {dequantization!r}")
+        raise ValueError(
+            f"Expected dequantization to be 'uniform' or 'variational', received {dequantization!r}"
+        )
     if dequantization == "variational" and len(event) != 3:
-        raise ValueError(f"Expected images for dequantization='variational', received event_shape={event}")
+        raise ValueError(
+            f"Expected images for dequantization='variational', received event_shape={event}"
+        )
     if num_values is None:
         return []
     if dequantization == "uniform":
@@ -224,7 +317,9 @@ def grey_layers(
         kept = checkerboard_mask(event)
         masks = (kept, ~kept, kept, ~kept)
         networks = [ConvConditioner(2 * event[-1], hidden) for _ in masks]
-        noise = VariationalDequantization(Chain([AffineCoupling(*pair) for pair in zip(masks, networks)]), num_values)
+        noise = VariationalDequantization(
+            Chain([AffineCoupling(*pair) for pair in zip(masks, networks)]), num_values
+        )
     return [noise] if alpha is None else [noise, Logit(alpha=alpha)]
 
 # %% ../nbs/43_families.ipynb #check-levels
@@ -234,29 +329,46 @@ def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -
     **Raises** `ValueError` below 1, and for sides that cannot be halved often enough.
     """
     factor = 2 ** (check_width("num_levels", num_levels) - (not last_squeezes))
-    if any(side % factor for side in event[:2]) or not (last_squeezes or event[0] * event[1] >= 2 * factor**2):
+    if any(side % factor for side in event[:2]) or not (
+        last_squeezes or event[0] * event[1] >= 2 * factor**2
+    ):
         sides = f"{factor} divides (num_levels={num_levels})" + (
-            "" if last_squeezes else ", with 2 positions or more left for a checkerboard"
+            ""
+            if last_squeezes
+            else ", with 2 positions or more left for a checkerboard"
         )
-        raise ValueError(f"Expected height and width that {sides}, received event_shape={event}")
+        raise ValueError(
+            f"Expected height and width that {sides}, received event_shape={event}"
+        )
     return int(num_levels)
 
 
-def affine_or(scalar: ScalarBijection | None, log_scale_clamp: LogScaleClamp | None) -> ScalarBijection:
+def affine_or(
+    scalar: ScalarBijection | None, log_scale_clamp: LogScaleClamp | None
+) -> ScalarBijection:
     "The affine law, or `scalar`. **Raises** `ValueError` for a clamp beside another law, which has one of its own."
     if scalar is not None and log_scale_clamp is not None:
-        raise ValueError("Expected log_scale_clamp or scalar, received both: give the clamp to the scalar bijection")
+        raise ValueError(
+            "Expected log_scale_clamp or scalar, received both: give the clamp to the scalar bijection"
+        )
     return Affine(log_scale_clamp) if scalar is None else check_law(scalar)
 
 # %% ../nbs/43_families.ipynb #make-nice
 def make_nice(
-    event_shape: int | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
+    event_shape: int
+    | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
     num_couplings: int = 4,  # As in the paper
-    hidden: Sequence[int] = (64, 64),  # Hidden widths of each network; the paper's are five of 1000
+    hidden: Sequence[int] = (
+        64,
+        64,
+    ),  # Hidden widths of each network; the paper's are five of 1000
     activation: str = "relu",  # Of the networks
-    mask: Sequence[bool] | None = None,  # True = kept by the first coupling; `None`: every other number
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: logistic, as in the paper
-    num_values: int | None = None,  # Grey values of images of whole numbers; `None`: real numbers
+    mask: Sequence[bool]
+    | None = None,  # True = kept by the first coupling; `None`: every other number
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: logistic, as in the paper
+    num_values: int
+    | None = None,  # Grey values of images of whole numbers; `None`: real numbers
     dequantization: str = "uniform",  # Noise of whole numbers, or `"variational"`
     standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
 ) -> NormalizingFlow:
@@ -267,17 +379,39 @@ def make_nice(
     **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), sections 3 and 5.1.
     """
     event = check_event(event_shape)
-    first = grey_layers(event, num_values, dequantization, None) + ([Flatten(), ActNorm()] if len(event) == 3 else [])
-    layers = couplings_in_turn(int(np.prod(event)), num_couplings, Additive(), hidden, activation, mask)
+    first = grey_layers(event, num_values, dequantization, None) + (
+        [Flatten(), ActNorm()] if len(event) == 3 else []
+    )
+    layers = couplings_in_turn(
+        int(np.prod(event)), num_couplings, Additive(), hidden, activation, mask
+    )
     base = StandardLogistic() if base is None else base
-    return flow_of([*first, *layers, Marginal(Scale())], event, base, check_units(standardize, num_values))
+    return flow_of(
+        [*first, *layers, Marginal(Scale())],
+        event,
+        base,
+        check_units(standardize, num_values),
+    )
 
 # %% ../nbs/43_families.ipynb #real-nvp-levels
-def residual_coupling(mask: np.ndarray, scalar: ScalarBijection, num_moved: int, hidden: Sequence[int], activation: str) -> Coupling:
+def residual_coupling(
+    mask: np.ndarray,
+    scalar: ScalarBijection,
+    num_moved: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> Coupling:
     "A coupling with a residual convolutional network. **Raises** `ValueError` unless `hidden` is two or more equal widths."
     if len(hidden) < 2 or len(set(hidden)) > 1:
-        raise ValueError(f"Expected hidden as two or more equal widths for a residual network, received hidden={tuple(hidden)}")
-    network = ResidualConvConditioner(packed_width(scalar, num_moved), hidden[0], len(hidden) - 1, activation=activation)
+        raise ValueError(
+            f"Expected hidden as two or more equal widths for a residual network, received hidden={tuple(hidden)}"
+        )
+    network = ResidualConvConditioner(
+        packed_width(scalar, num_moved),
+        hidden[0],
+        len(hidden) - 1,
+        activation=activation,
+    )
     return coupling_by(scalar, mask, network)
 
 
@@ -295,32 +429,58 @@ def real_nvp_levels(
         last = level == num_levels - 1
         kept, layers = checkerboard_mask((height, width, channels)), []
         for i in range(check_width("num_couplings", num_couplings) + last):
-            layers += [residual_coupling(~kept if i % 2 else kept, scalar, channels, hidden, activation), ActNorm()]
+            layers += [
+                residual_coupling(
+                    ~kept if i % 2 else kept, scalar, channels, hidden, activation
+                ),
+                ActNorm(),
+            ]
         if not last:
-            height, width, channels, half = height // 2, width // 2, 4 * channels, default_half_mask(4 * channels)
+            height, width, channels, half = (
+                height // 2,
+                width // 2,
+                4 * channels,
+                default_half_mask(4 * channels),
+            )
             layers.append(Squeeze())
             for i in range(num_couplings):
-                layers += [residual_coupling(~half if i % 2 else half, scalar, channels // 2, hidden, activation), ActNorm()]
+                layers += [
+                    residual_coupling(
+                        ~half if i % 2 else half,
+                        scalar,
+                        channels // 2,
+                        hidden,
+                        activation,
+                    ),
+                    ActNorm(),
+                ]
             channels //= 2
         chains.append(Chain(layers))
     return MultiScale(chains)
 
 # %% ../nbs/43_families.ipynb #make-real-nvp
 def make_real_nvp(
-    event_shape: int | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
-    num_couplings: int | None = None,  # Of vectors, 8; of images, on each side of a squeeze, 3 as in the paper
+    event_shape: int
+    | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
+    num_couplings: int
+    | None = None,  # Of vectors, 8; of images, on each side of a squeeze, 3 as in the paper
     hidden: Sequence[int] = (
         64,
         64,
     ),  # Hidden widths of each network; of images all equal, the paper's for CIFAR-10: nine of 64, a convolution and 8 blocks
     activation: str = "relu",  # Of the networks
-    mask: Sequence[bool] | None = None,  # Of vectors, True = kept by the first coupling; `None`: every other number
-    log_scale_clamp: LogScaleClamp | None = None,  # Bounds the networks' log-scales; `None`: tanh, 3
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    mask: Sequence[bool]
+    | None = None,  # Of vectors, True = kept by the first coupling; `None`: every other number
+    log_scale_clamp: LogScaleClamp
+    | None = None,  # Bounds the networks' log-scales; `None`: tanh, 3
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     num_levels: int = 2,  # Of images; the paper's have as many as leave 4 x 4 pixels
-    num_values: int | None = None,  # Grey values of images of whole numbers; `None`: real numbers
+    num_values: int
+    | None = None,  # Grey values of images of whole numbers; `None`: real numbers
     dequantization: str = "uniform",  # Noise of whole numbers, or `"variational"`
-    alpha: float | None = 0.05,  # Of the logit after the noise, as in the paper; `None`: no logit
+    alpha: float
+    | None = 0.05,  # Of the logit after the noise, as in the paper; `None`: no logit
     scalar: ScalarBijection | None = None,  # Another law than the affine one
     standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
 ) -> NormalizingFlow:
@@ -331,22 +491,49 @@ def make_real_nvp(
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 3.
     """
     event, law = check_event(event_shape), affine_or(scalar, log_scale_clamp)
-    standardize, first = check_units(standardize, num_values), grey_layers(event, num_values, dequantization, alpha)
+    standardize, first = (
+        check_units(standardize, num_values),
+        grey_layers(event, num_values, dequantization, alpha),
+    )
     if len(event) == 1:
-        layers = couplings_in_turn(*event, 8 if num_couplings is None else num_couplings, law, hidden, activation, mask)
+        layers = couplings_in_turn(
+            *event,
+            8 if num_couplings is None else num_couplings,
+            law,
+            hidden,
+            activation,
+            mask,
+        )
         return flow_of([*first, *layers], event, base, standardize)
     if mask is not None:
-        raise ValueError("Expected mask=None for images, whose masks are checkerboards and halves of the channels, received a mask")
+        raise ValueError(
+            "Expected mask=None for images, whose masks are checkerboards and halves of the channels, received a mask"
+        )
     num_levels = check_levels(event, num_levels, last_squeezes=False)
-    stack = real_nvp_levels(event, num_levels, 3 if num_couplings is None else num_couplings, law, hidden, activation)
+    stack = real_nvp_levels(
+        event,
+        num_levels,
+        3 if num_couplings is None else num_couplings,
+        law,
+        hidden,
+        activation,
+    )
     return flow_of([*first, stack], event, base, standardize)
 
 # %% ../nbs/43_families.ipynb #glow-levels
-def glow_steps(channels: int, num_steps: int, scalar: ScalarBijection, hidden: Sequence[int], activation: str) -> list:
+def glow_steps(
+    channels: int,
+    num_steps: int,
+    scalar: ScalarBijection,
+    hidden: Sequence[int],
+    activation: str,
+) -> list:
     "Normalise, mix, couple, `num_steps` times, on images of so many channels."
     kept, steps = default_half_mask(channels), []
     for _ in range(check_width("num_steps", num_steps)):
-        network = ConvConditioner(packed_width(scalar, int((~kept).sum())), hidden, activation=activation)
+        network = ConvConditioner(
+            packed_width(scalar, int((~kept).sum())), hidden, activation=activation
+        )
         steps += [ActNorm(), InvertibleConv1x1(), coupling_by(scalar, kept, network)]
     return steps
 
@@ -364,26 +551,42 @@ def glow_levels(
     chains, channels = [], event[-1]
     for level in range(num_levels):
         channels *= 4
-        layers = [Squeeze(), *glow_steps(channels, num_steps, scalar, hidden, activation)]
+        layers = [
+            Squeeze(),
+            *glow_steps(channels, num_steps, scalar, hidden, activation),
+        ]
         if level == num_levels - 1:
             layers.append(Marginal(Affine()))
         else:
-            layers.append(AffineCoupling(default_half_mask(channels), ConvConditioner(channels, hidden=()), log_scale_clamp))
+            layers.append(
+                AffineCoupling(
+                    default_half_mask(channels),
+                    ConvConditioner(channels, hidden=()),
+                    log_scale_clamp,
+                )
+            )
             channels //= 2
         chains.append(Chain(layers))
     return MultiScale(chains)
 
 # %% ../nbs/43_families.ipynb #make-glow
 def make_glow(
-    event_shape: int | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
+    event_shape: int
+    | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
     num_levels: int = 2,  # L, of images; the paper's: 3, and 6 for 256 x 256 pixels
     num_steps: int = 4,  # K; the paper's: 32
-    hidden: Sequence[int] = (64, 64),  # Hidden widths of each network; the paper's: 512, 512
+    hidden: Sequence[int] = (
+        64,
+        64,
+    ),  # Hidden widths of each network; the paper's: 512, 512
     activation: str = "relu",  # Of the networks
     scalar: ScalarBijection | None = None,  # Law of the couplings; `None`: affine
-    log_scale_clamp: LogScaleClamp | None = None,  # Bounds the log-scales of the affine law and of the learned prior; `None`: tanh, 3
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
-    num_values: int | None = None,  # Grey values of images of whole numbers; `None`: real numbers
+    log_scale_clamp: LogScaleClamp
+    | None = None,  # Bounds the log-scales of the affine law and of the learned prior; `None`: tanh, 3
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
+    num_values: int
+    | None = None,  # Grey values of images of whole numbers; `None`: real numbers
     dequantization: str = "uniform",  # Noise of whole numbers, or `"variational"`
     alpha: float | None = None,  # Of a logit after the noise; `None`: no logit
     standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
@@ -395,13 +598,22 @@ def make_glow(
     **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3 and figure 2.
     """
     event, law = check_event(event_shape), affine_or(scalar, log_scale_clamp)
-    standardize, layers = check_units(standardize, num_values), grey_layers(event, num_values, dequantization, alpha)
+    standardize, layers = (
+        check_units(standardize, num_values),
+        grey_layers(event, num_values, dequantization, alpha),
+    )
     if len(event) == 3:
         num_levels = check_levels(event, num_levels, last_squeezes=True)
-        stack = glow_levels(event, num_levels, num_steps, law, hidden, activation, log_scale_clamp)
+        stack = glow_levels(
+            event, num_levels, num_steps, law, hidden, activation, log_scale_clamp
+        )
         return flow_of([*layers, stack], event, base, standardize)
     for _ in range(check_width("num_steps", num_steps)):
-        layers += [ActNorm(), LinearLU("rotation"), mlp_coupling(default_half_mask(*event), law, hidden, activation)]
+        layers += [
+            ActNorm(),
+            LinearLU("rotation"),
+            mlp_coupling(default_half_mask(*event), law, hidden, activation),
+        ]
     return flow_of([*layers, Marginal(Affine())], event, base, standardize)
 
 # %% ../nbs/43_families.ipynb #check-vector
@@ -415,7 +627,10 @@ def autoregressive_layers(
     "Layers in the natural order, one for each block."
     scalar = Affine() if scalar is None else check_law(scalar)
     return [
-        Autoregressive(MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, activation), scalar)
+        Autoregressive(
+            MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, activation),
+            scalar,
+        )
         for _ in range(check_width("num_blocks", num_blocks))
     ]
 
@@ -433,8 +648,10 @@ def make_maf(
     num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
     hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
     activation: str | Callable | None = "relu",  # Of each network
-    scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    scalar: ScalarBijection
+    | None = None,  # How each number is mapped; `None`: `Affine()`
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """A masked autoregressive flow: fast densities, samples in `d` passes per layer.
@@ -453,8 +670,10 @@ def make_iaf(
     num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
     hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
     activation: str | Callable | None = "relu",  # Of each network
-    scalar: ScalarBijection | None = None,  # How each number is mapped; `None`: `Affine()`
-    base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+    scalar: ScalarBijection
+    | None = None,  # How each number is mapped; `None`: `Affine()`
+    base: BaseDistribution
+    | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
 ) -> NormalizingFlow:
     """An inverse autoregressive flow: fast samples, densities of given events in `d` passes per layer.
@@ -464,5 +683,8 @@ def make_iaf(
     **Source** [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), section 4
     """
     d = check_vector(event_shape)
-    layers = [Inverse(layer) for layer in autoregressive_layers(d, num_blocks, hidden, activation, scalar)]
+    layers = [
+        Inverse(layer)
+        for layer in autoregressive_layers(d, num_blocks, hidden, activation, scalar)
+    ]
     return flow_of(with_reversals(layers, d), d, base, standardize)

@@ -22,21 +22,29 @@ import keras
 import numpy as np
 from keras import ops
 
-from .backend import ChunkedRunner, chunk_rows, is_concrete, is_symbolic, is_tensor, is_traced, outside_trace, resolve_jit_compile
+from gaussflow.backend import (
+    ChunkedRunner,
+    chunk_rows,
+    is_concrete,
+    is_symbolic,
+    is_tensor,
+    is_traced,
+    outside_trace,
+    resolve_jit_compile,
+)
 from .base import BaseDistribution, resolve_base
 from gaussflow.bijector import (
     Bijector,
+    Configured,
     adapt_in_turn,
     any_uses_context,
     build_in_turn,
     check_bijectors,
-    check_config,
     check_distinct,
     every_part,
     flow_dtype,
     forward_through,
     inverse_through,
-    restore,
     store_structure,
     take_structure,
 )
@@ -119,7 +127,9 @@ def settle_overflow(
     "Replace NaN by `-inf` where the square of a coordinate overflows."
     limit = math.sqrt(float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max))
     far = ops.any(ops.abs(x) > limit, axis=tuple(range(1, len(x.shape))))
-    return ops.where(far & ops.isnan(log_prob), ops.full_like(log_prob, -math.inf), log_prob)
+    return ops.where(
+        far & ops.isnan(log_prob), ops.full_like(log_prob, -math.inf), log_prob
+    )
 
 # %% ../nbs/42_flow.ipynb #training-data
 class TrainingData(NamedTuple):
@@ -137,7 +147,9 @@ class TrainingData(NamedTuple):
         if self.events is None:
             return [batch[:2] for batch in self.batches]
         kept = slice(None) if self.weight is None else self.weight > 0
-        return [(self.events[kept], None if self.context is None else self.context[kept])]
+        return [
+            (self.events[kept], None if self.context is None else self.context[kept])
+        ]
 
     def spread_rows(
         self,
@@ -180,7 +192,9 @@ def check_float32(
     "**Raises** `ValueError` for columns that lose their digits in float32."
     lost = [f for f in report if f.kind == "float32"]
     if lost:
-        raise ValueError(f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}")
+        raise ValueError(
+            f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}"
+        )
 
 
 def advise(
@@ -196,16 +210,26 @@ def advise(
     report = inspect_table(events, columns=columns)
     if not takes_float64:
         check_float32(report)
-    unbounded = [kind for kind, severity in SEVERITIES.items() if severity == "unbounded"]
+    unbounded = [
+        kind for kind, severity in SEVERITIES.items() if severity == "unbounded"
+    ]
     for title, kinds in (
-        ("the likelihood of this table has no bound, and its density no meaning there", unbounded),
-        ("this flow takes the data in raw units, which it learns slowly or not at all", [] if takes_units else ["units"]),
+        (
+            "the likelihood of this table has no bound, and its density no meaning there",
+            unbounded,
+        ),
+        (
+            "this flow takes the data in raw units, which it learns slowly or not at all",
+            [] if takes_units else ["units"],
+        ),
     ):
         if lines := [f"  {line}" for kind in kinds for line in report.lines(kind)]:
             warnings.warn("\n".join([f"fit: {title}:", *lines]), stacklevel=3)
 
 # %% ../nbs/42_flow.ipynb #warn-of-shared
-FLOWS_OF = weakref.WeakKeyDictionary()  # the flows that each layer is part of, as long as they live
+FLOWS_OF = (
+    weakref.WeakKeyDictionary()
+)  # the flows that each layer is part of, as long as they live
 
 
 def remember_parts(
@@ -222,7 +246,11 @@ def warn_of_shared(
     "Warn, before the first training, of layers that are part of another flow, which has been trained."
 
     def shared():
-        return [part for part in every_part(flow.bijectors) if any(f.started for f in FLOWS_OF.get(part, ()) if f is not flow)]
+        return [
+            part
+            for part in every_part(flow.bijectors)
+            if any(f.started for f in FLOWS_OF.get(part, ()) if f is not flow)
+        ]
 
     if flow.started or not shared():
         return
@@ -240,7 +268,9 @@ class MappedDataset(keras.utils.PyDataset):
     "A `PyDataset` whose batches pass through a function."
 
     def __init__(self, data, function):
-        super().__init__(workers=data.workers, use_multiprocessing=data.use_multiprocessing)
+        super().__init__(
+            workers=data.workers, use_multiprocessing=data.use_multiprocessing
+        )
         self.data, self.function = data, function
 
     def __len__(self):
@@ -267,11 +297,15 @@ def map_batches(
     "The data set with every batch passed through a function. **Raises** `ValueError` for other kinds."
     if isinstance(data, keras.utils.PyDataset):
         return MappedDataset(data, function)
-    if hasattr(data, "element_spec"):  # tf.data, which runs in TensorFlow on every backend
+    if hasattr(
+        data, "element_spec"
+    ):  # tf.data, which runs in TensorFlow on every backend
         import tensorflow as tf
 
         plain = lambda *batch: function(batch if len(batch) > 1 else batch[0])
-        return data.map(tf.autograph.experimental.do_not_convert(plain))  # whose refusals stay one sentence
+        return data.map(
+            tf.autograph.experimental.do_not_convert(plain)
+        )  # whose refusals stay one sentence
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(
@@ -300,7 +334,10 @@ def pack_inputs(
     centered: tuple,  # What is to be centred
 ):
     "What Keras is given: an array, or a dictionary."
-    pairs = {"x": (events, flow.bijectors[0]), "context": (context, flow.context_scaling)}
+    pairs = {
+        "x": (events, flow.bijectors[0]),
+        "context": (context, flow.context_scaling),
+    }
     inputs = {}
     for name, (values, layer) in pairs.items():
         if values is not None and name in centered:
@@ -326,8 +363,15 @@ def center_batch(
         elif values is not None:
             import tensorflow as tf  # a pipeline of tf.data, whatever the backend
 
-            less_offset(np.zeros((0, len(offsets[name])), values.dtype.as_numpy_dtype), offsets[name], dtype, name)
-            inputs[CENTERED + name] = tf.cast(tf.cast(values, "float64") - offsets[name], dtype)
+            less_offset(
+                np.zeros((0, len(offsets[name])), values.dtype.as_numpy_dtype),
+                offsets[name],
+                dtype,
+                name,
+            )
+            inputs[CENTERED + name] = tf.cast(
+                tf.cast(values, "float64") - offsets[name], dtype
+            )
     return (inputs, *more)
 
 # %% ../nbs/42_flow.ipynb #only-present
@@ -340,11 +384,13 @@ def only_present(
     weight = ops.reshape(ops.convert_to_tensor(weight), (-1,))
     rows = ops.arange(ops.shape(weight)[0])
     index = ops.where(weight > 0, rows, ops.cast(ops.argmax(weight > 0), rows.dtype))
-    return tuple(None if t is None else ops.take(t, index, axis=0) for t in (events, given))
+    return tuple(
+        None if t is None else ops.take(t, index, axis=0) for t in (events, given)
+    )
 
 # %% ../nbs/42_flow.ipynb #flow-query
 @keras.saving.register_keras_serializable(package="gaussflow")
-class FlowQuery(keras.layers.Layer):
+class FlowQuery(Configured, keras.layers.Layer):
     "A query of a flow as a layer, which is what a symbolic tensor asks for."
 
     def __init__(
@@ -356,14 +402,6 @@ class FlowQuery(keras.layers.Layer):
         super().__init__(**kwargs)
         self.flow, self.query = flow, query
 
-    def get_config(self):
-        flow = keras.saving.serialize_keras_object(self.flow)
-        return {**super().get_config(), "flow": flow, "query": self.query}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restore(config, "flow"))
-
     def build(self, *shapes):
         self.built = True
 
@@ -373,7 +411,9 @@ class FlowQuery(keras.layers.Layer):
 
     def compute_output_spec(self, values, context=None):
         shape = () if self.query == "log_prob" else self.flow.event_shape
-        return keras.KerasTensor((values.shape[0], *shape), dtype=self.flow.compute_dtype)
+        return keras.KerasTensor(
+            (values.shape[0], *shape), dtype=self.flow.compute_dtype
+        )
 
 
 def export_saved_model(
@@ -382,22 +422,43 @@ def export_saved_model(
 ) -> None:
     "Write a SavedModel with the endpoints `serve`, `log_prob`, `forward` and `invert`. **Raises** `RuntimeError` before the flow is built."
     if not flow.built:
-        raise RuntimeError("Expected a built flow, received one that is not built: fit it, or call flow.build((None, *event_shape))")
+        raise RuntimeError(
+            "Expected a built flow, received one that is not built: fit it, or call flow.build((None, *event_shape))"
+        )
     archive, dtype = keras.export.ExportArchive(), flow.compute_dtype
     archive.track(flow)
-    more = [] if flow.context_shape is None else [keras.InputSpec(dtype=dtype, shape=(None, *flow.context_shape[1:]), name="context")]
-    forward = lambda x, *context: flow.forward_and_log_det(x, *context, training=False)[0]
-    endpoints = {"serve": flow.compute_log_prob, "log_prob": flow.compute_log_prob, "forward": forward, "invert": flow.compute_invert}
+    more = (
+        []
+        if flow.context_shape is None
+        else [
+            keras.InputSpec(
+                dtype=dtype, shape=(None, *flow.context_shape[1:]), name="context"
+            )
+        ]
+    )
+    forward = lambda x, *context: flow.forward_and_log_det(x, *context, training=False)[
+        0
+    ]
+    endpoints = {
+        "serve": flow.compute_log_prob,
+        "log_prob": flow.compute_log_prob,
+        "forward": forward,
+        "invert": flow.compute_invert,
+    }
     for name, function in endpoints.items():
-        shape, label = (flow.latent_shape, "z") if name == "invert" else (flow.event_shape, "x")
+        shape, label = (
+            (flow.latent_shape, "z") if name == "invert" else (flow.event_shape, "x")
+        )
         first = keras.InputSpec(dtype=dtype, shape=(None, *shape), name=label)
-        answer = (lambda f: (lambda x, context: f(x, context)) if more else (lambda x: f(x)))(function)
+        answer = (
+            lambda f: (lambda x, context: f(x, context)) if more else (lambda x: f(x))
+        )(function)
         archive.add_endpoint(name, answer, input_signature=[first, *more])
     archive.write_out(folder, verbose=False)
 
 # %% ../nbs/42_flow.ipynb #normalizing-flow
 @keras.saving.register_keras_serializable(package="gaussflow")
-class NormalizingFlow(keras.Model):
+class NormalizingFlow(Configured, keras.Model):
     """Bijectors from data to latent and the density of the latent, as one trainable model.
 
     **Shapes** events `(n, *event)`, contexts `(n, ...)` or one row for all, log-densities `(n,)`
@@ -415,7 +476,8 @@ class NormalizingFlow(keras.Model):
         self,
         bijectors: Sequence[Bijector],  # In the order in which data passes through them
         event_shape: int | Sequence[int],  # Shape of one event, without the batch
-        base: BaseDistribution | None = None,  # Density of the latent; `None`: standard normal
+        base: BaseDistribution
+        | None = None,  # Density of the latent; `None`: standard normal
         standardize_context: bool = False,  # Take mean and spread out of contexts, learned by `fit`
         **kwargs,
     ):
@@ -426,25 +488,17 @@ class NormalizingFlow(keras.Model):
         self.base = resolve_base(base)
         check_distinct([*self.bijectors, self.base])
         self.standardize_context = bool(standardize_context)
-        self.context_scaling = Standardize(name="context_scaling") if standardize_context else None
+        self.context_scaling = (
+            Standardize(name="context_scaling") if standardize_context else None
+        )
         self.context_shape = None
         self.columns = {}  # names of the columns of "x" and "context", once a frame was fitted
-        self.started = False  # whether fit, adapt or a warm start has set it on data's units
+        self.started = (
+            False  # whether fit, adapt or a warm start has set it on data's units
+        )
         self.memory, self.build_lock = Untracked(), threading.RLock()
         self.run = ChunkedRunner(self)
         remember_parts(self)
-
-    def get_config(self):
-        parts = [keras.saving.serialize_keras_object(b) for b in self.bijectors]
-        own = {"bijectors": parts, "event_shape": list(self.event_shape), "base": keras.saving.serialize_keras_object(self.base)}
-        own["standardize_context"] = self.standardize_context
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name, **own}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = restore(config, "bijectors", "base")
-        check_config(cls, config)
-        return cls(**config)
 
     # Building
 
@@ -452,10 +506,14 @@ class NormalizingFlow(keras.Model):
         shapes = input_shape if isinstance(input_shape, dict) else {"x": input_shape}
         if not fits(tuple(shapes["x"])[1:], self.event_shape):
             read_events(np.zeros((0, *tuple(shapes["x"])[1:])), self.event_shape)
-        context_shape = None if shapes.get("context") is None else tuple(shapes["context"])
+        context_shape = (
+            None if shapes.get("context") is None else tuple(shapes["context"])
+        )
         if self.built:
             return
-        if context_shape is not None and not any_uses_context([*self.bijectors, self.base]):
+        if context_shape is not None and not any_uses_context(
+            [*self.bijectors, self.base]
+        ):
             raise ValueError(
                 f"Expected no context: no part of this {type(self).__name__} uses one. "
                 "make_gaussianization_flow(d, context_hidden=(64, 64)) gives marginal layers a "
@@ -465,7 +523,9 @@ class NormalizingFlow(keras.Model):
         self.context_shape = context_shape
         if context_shape is not None and self.context_scaling is not None:
             self.context_scaling.build(context_shape)
-        self.latent_shape = tuple(build_in_turn(self.bijectors, (None, *self.event_shape), context_shape)[1:])
+        self.latent_shape = tuple(
+            build_in_turn(self.bijectors, (None, *self.event_shape), context_shape)[1:]
+        )
         if not self.base.built:
             self.base.context_shape = context_shape
             self.base.build((None, *self.latent_shape))
@@ -481,23 +541,37 @@ class NormalizingFlow(keras.Model):
         with self.build_lock, outside_trace(getattr(self, "distribute_strategy", None)):
             if not self.built:
                 shape = {"x": (None, *self.event_shape)}
-                self.build(shape if context is None else {**shape, "context": (None, *context.shape[1:])})
+                self.build(
+                    shape
+                    if context is None
+                    else {**shape, "context": (None, *context.shape[1:])}
+                )
 
     def get_build_config(self):
         "The shapes at build and the columns that the flow was fitted to; `None` before."
         if not self.built:
             return None
-        shape = {"x": [None, *self.event_shape], "context": self.context_shape and list(self.context_shape)}
+        shape = {
+            "x": [None, *self.event_shape],
+            "context": self.context_shape and list(self.context_shape),
+        }
         return {"input_shape": shape, "columns": self.columns, "started": self.started}
 
     def build_from_config(self, config):
-        self.columns, self.started = config.get("columns", {}), config.get("started", True)
+        self.columns, self.started = (
+            config.get("columns", {}),
+            config.get("started", True),
+        )
         self.build(config["input_shape"])
 
     def structure(self) -> dict:
         "What a file must agree on before its weights are loaded."
         names = [type(b).__name__ for b in self.bijectors]
-        return {"bijectors": names, "base": type(self.base).__name__, "event_shape": list(self.event_shape)}
+        return {
+            "bijectors": names,
+            "base": type(self.base).__name__,
+            "event_shape": list(self.event_shape),
+        }
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
@@ -516,7 +590,9 @@ class NormalizingFlow(keras.Model):
         events = read_events(x, self.event_shape, "x", self.columns.get("x"))
         if events is None:
             kind = type(x).__name__
-            raise TypeError(f"Expected x as an array, a frame or a tensor, received {kind}")
+            raise TypeError(
+                f"Expected x as an array, a frame or a tensor, received {kind}"
+            )
         return events, self.read_beside(context, events.shape[0])
 
     def read_beside(self, context, rows):
@@ -526,7 +602,9 @@ class NormalizingFlow(keras.Model):
             if context is None:
                 wanted = f"context of shape {(rows, *self.context_shape[1:])}"
             came = "none" if context is None else f"shape {np.shape(context)}"
-            raise ValueError(f"Expected {wanted} in {type(self).__name__}, received {came}")
+            raise ValueError(
+                f"Expected {wanted} in {type(self).__name__}, received {came}"
+            )
         if context is not None:
             names, owner = self.columns.get("context"), type(self).__name__
             context = read_context(context, rows, self.context_shape, owner, names)
@@ -543,7 +621,9 @@ class NormalizingFlow(keras.Model):
             return None
         if not isinstance(context, np.ndarray) or not isinstance(rows, int):
             context = ops.convert_to_tensor(context)
-        context = repeat_row(context[:, None] if len(context.shape) == 1 else context, rows)
+        context = repeat_row(
+            context[:, None] if len(context.shape) == 1 else context, rows
+        )
         if self.context_scaling is None:
             return self.as_tensor(context)
         if "context" in centered:
@@ -558,7 +638,11 @@ class NormalizingFlow(keras.Model):
         if not first.learns_from_all_rows:
             return forward_through(self.bijectors, self.as_tensor(x), given, training)
         # `x` as it came: what float64 holds more than float32 counts until the offset is gone
-        z, log_det = first.forward_centered(self.as_tensor(x)) if "x" in centered else first.forward_and_log_det(x)
+        z, log_det = (
+            first.forward_centered(self.as_tensor(x))
+            if "x" in centered
+            else first.forward_and_log_det(x)
+        )
         states, more = forward_through(rest, z, given, training)
         return [x, *states], log_det + more
 
@@ -592,13 +676,17 @@ class NormalizingFlow(keras.Model):
         raw, x = x, self.as_tensor(x)
         given = self.given(context, ops.shape(x)[0], centered)
         states, log_det = self.states(raw, given, False, centered)
-        log_prob = settle_overflow(self.base.log_prob(states[-1], context=given) + log_det, x)
+        log_prob = settle_overflow(
+            self.base.log_prob(states[-1], context=given) + log_det, x
+        )
         return marked(log_prob, x, given)
 
     def compute_invert(self, z, context=None, centered=()):
         "The events of latent tensors."
         z = self.as_tensor(z)
-        return self.back(z, self.given(context, ops.shape(z)[0], centered), False, centered)[0]
+        return self.back(
+            z, self.given(context, ops.shape(z)[0], centered), False, centered
+        )[0]
 
     def compute_sample_and_log_prob(self, z, context=None, centered=()):
         "The events of latent tensors and their density."
@@ -610,19 +698,34 @@ class NormalizingFlow(keras.Model):
     def wide_parts(self) -> tuple:
         "Which of events and context float32 cannot hold."
         layers = {"x": self.bijectors[0], "context": self.context_scaling}
-        return tuple(k for k, layer in layers.items() if layer is not None and layer.learns_from_all_rows and layer.wide)
+        return tuple(
+            k
+            for k, layer in layers.items()
+            if layer is not None and layer.learns_from_all_rows and layer.wide
+        )
 
     def answer(self, name, values, context):
         "Run a query: as a layer on symbols, plainly where a gradient may be wanted, else compiled and in chunks."
         if is_symbolic(values, context):
             return FlowQuery(self, name)(values, context)
         if values.shape[0] == 0:  # layers need not know what to do without rows
-            x, log_prob = (ops.zeros((0, *shape), self.compute_dtype) for shape in (self.event_shape, ()))
-            return {"log_prob": log_prob, "invert": x, "sample_and_log_prob": (x, log_prob)}[name]
+            x, log_prob = (
+                ops.zeros((0, *shape), self.compute_dtype)
+                for shape in (self.event_shape, ())
+            )
+            return {
+                "log_prob": log_prob,
+                "invert": x,
+                "sample_and_log_prob": (x, log_prob),
+            }[name]
         method = getattr(self, f"compute_{name}")
         if is_traced(values, context, *self.variables):
             return method(values) if context is None else method(values, context)
-        arrays = [ops.convert_to_numpy(a) if is_tensor(a) else np.asarray(a) for a in (values, context) if a is not None]
+        arrays = [
+            ops.convert_to_numpy(a) if is_tensor(a) else np.asarray(a)
+            for a in (values, context)
+            if a is not None
+        ]
         centered = self.wide_parts()
         if name == "log_prob" and "x" in centered:
             arrays[0] = self.bijectors[0].center(arrays[0])
@@ -653,7 +756,9 @@ class NormalizingFlow(keras.Model):
         """
         x, context = self.read(x, context)
         if not is_tensor(x) or is_concrete(x):
-            self.bijectors[0].check_query(ops.convert_to_numpy(x) if is_tensor(x) else x)
+            self.bijectors[0].check_query(
+                ops.convert_to_numpy(x) if is_tensor(x) else x
+            )
         return self.answer("log_prob", x, context)
 
     def invert(
@@ -667,13 +772,16 @@ class NormalizingFlow(keras.Model):
             raise TypeError("Expected z as an array or a tensor, received a data set")
         context = self.read_beside(context, z.shape[0])
         if not fits(tuple(z.shape)[1:], self.latent_shape):
-            raise ValueError(f"Expected latents of shape {('batch', *self.latent_shape)}, received shape {tuple(z.shape)}")
+            raise ValueError(
+                f"Expected latents of shape {('batch', *self.latent_shape)}, received shape {tuple(z.shape)}"
+            )
         return self.answer("invert", z, context)
 
     def sample(
         self,
         num_samples: int,  # How many, or, with `per_row`, how many for each row of context
-        seed: int | None = None,  # An integer, a NumPy generator; `None` follows Keras's global seed
+        seed: int
+        | None = None,  # An integer, a NumPy generator; `None` follows Keras's global seed
         context=None,  # Side information: one row, or one per sample
         temperature: float = 1.0,  # Factor on the latent's distance from the base's centre
         per_row: bool = False,  # `num_samples` for each row of context
@@ -684,20 +792,36 @@ class NormalizingFlow(keras.Model):
 
         **Source** of the temperature: [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 6.
         """
-        z, context, leading = self.draw(num_samples, seed, context, temperature, per_row)
+        z, context, leading = self.draw(
+            num_samples, seed, context, temperature, per_row
+        )
         return self.unflatten(self.answer("invert", z, context), leading)
 
-    def sample_and_log_prob(self, num_samples: int, seed: int | None = None, context=None, temperature: float = 1.0, per_row: bool = False):
+    def sample_and_log_prob(
+        self,
+        num_samples: int,
+        seed: int | None = None,
+        context=None,
+        temperature: float = 1.0,
+        per_row: bool = False,
+    ):
         "Draw events as `sample` does, and their log-density (nats), in one pass."
-        z, context, leading = self.draw(num_samples, seed, context, temperature, per_row)
+        z, context, leading = self.draw(
+            num_samples, seed, context, temperature, per_row
+        )
         x, log_prob = self.answer("sample_and_log_prob", z, context)
         return self.unflatten(x, leading), self.unflatten(log_prob, leading)
 
     def draw(self, num_samples, seed, context, temperature, per_row):
         "Latents, the context that goes with each, and the leading shape of the result."
         count, seed = check_count("num_samples", num_samples, least=0), check_seed(seed)
-        if not (isinstance(temperature, (int, float, np.number)) and 0 <= temperature < math.inf):
-            raise ValueError(f"Expected temperature >= 0, received temperature={temperature!r}")
+        if not (
+            isinstance(temperature, (int, float, np.number))
+            and 0 <= temperature < math.inf
+        ):
+            raise ValueError(
+                f"Expected temperature >= 0, received temperature={temperature!r}"
+            )
         if per_row and context is None:
             raise ValueError("Expected a context with per_row=True, received none")
         context = self.read_given(context, count, per_row)
@@ -705,15 +829,25 @@ class NormalizingFlow(keras.Model):
         if per_row:
             repeat = np.repeat if isinstance(context, np.ndarray) else ops.repeat
             context = repeat(context, count, axis=0)
-        given = self.given(context, math.prod(leading)) if self.base.uses_context else None
-        z = self.base.sample((math.prod(leading), *self.latent_shape), seed=seed, context=given)
-        return z if temperature == 1 else self.base.temper(z, temperature, given), context, leading
+        given = (
+            self.given(context, math.prod(leading)) if self.base.uses_context else None
+        )
+        z = self.base.sample(
+            (math.prod(leading), *self.latent_shape), seed=seed, context=given
+        )
+        return (
+            z if temperature == 1 else self.base.temper(z, temperature, given),
+            context,
+            leading,
+        )
 
     def read_given(self, context, num_samples, per_row):
         "The context of `sample`: one row, one for each sample, or, with `per_row`, any number."
         if context is None:
             return self.read_beside(None, num_samples)
-        context = read_context(context, None, None, type(self).__name__, self.columns.get("context"))
+        context = read_context(
+            context, None, None, type(self).__name__, self.columns.get("context")
+        )
         rows = context.shape[0]
         if not per_row and rows not in (1, num_samples):
             raise ValueError(
@@ -728,7 +862,11 @@ class NormalizingFlow(keras.Model):
         if len(leading) == 1:
             return values
         shape = (*leading, *values.shape[1:])
-        return values.reshape(shape) if isinstance(values, np.ndarray) else ops.reshape(values, shape)
+        return (
+            values.reshape(shape)
+            if isinstance(values, np.ndarray)
+            else ops.reshape(values, shape)
+        )
 
     def forward_with_intermediates(self, x, context=None):
         "Every state on the way from data to latent, `len(bijector_layers) + 1` tensors."
@@ -739,7 +877,9 @@ class NormalizingFlow(keras.Model):
 
     def __call__(self, inputs, context=None, **kwargs):
         "The latent of the events, `(n, *latent)`."
-        if not (isinstance(inputs, dict) and any(k.startswith(CENTERED) for k in inputs)):
+        if not (
+            isinstance(inputs, dict) and any(k.startswith(CENTERED) for k in inputs)
+        ):
             x, context = self.read(inputs, context)
             if x.shape[0] == 0:
                 return ops.zeros((0, *self.latent_shape), self.compute_dtype)
@@ -752,16 +892,25 @@ class NormalizingFlow(keras.Model):
         inputs, wide = {}, self.wide_parts()
         for name, values in (("x", x), ("context", context)):
             if values is not None and name in wide:
-                inputs[CENTERED + name] = repeat_row(layers[name].arrive(values), x.shape[0])
+                inputs[CENTERED + name] = repeat_row(
+                    layers[name].arrive(values), x.shape[0]
+                )
             elif values is not None:
-                inputs[name] = repeat_row(values if is_symbolic(values) else self.as_tensor(values), x.shape[0])
+                inputs[name] = repeat_row(
+                    values if is_symbolic(values) else self.as_tensor(values),
+                    x.shape[0],
+                )
         return inputs["x"] if list(inputs) == ["x"] else inputs
 
     def call(self, inputs, training=None):
         "The latent; inside another model, `-mean(log_det)` becomes one of its losses."
         x, context, centered = unpack_inputs(inputs)
         x = self.as_tensor(x)
-        x = ops.reshape(x, (-1, 1)) if len(x.shape) == 1 and self.event_shape == (1,) else x
+        x = (
+            ops.reshape(x, (-1, 1))
+            if len(x.shape) == 1 and self.event_shape == (1,)
+            else x
+        )
         given = self.given(context, ops.shape(x)[0], centered)
         states, log_det = self.states(x, given, training, centered)
         z, log_det = marked(states[-1], x, given), marked(log_det, x, given)
@@ -785,9 +934,17 @@ class NormalizingFlow(keras.Model):
 
     def compile(self, optimizer="adam", loss=None, jit_compile="auto", **kwargs):
         "As `keras.Model.compile`. **Raises** `ValueError` for a loss other than `None` or `base_nll_loss`."
-        if loss is not None and loss is not base_nll_loss and loss != "gaussflow>base_nll_loss":
-            raise ValueError(f"Expected loss to be None or base_nll_loss (a flow trains its likelihood), received loss={loss!r}")
-        use_xla = resolve_jit_compile(jit_compile) and not (jit_compile == "auto" and kwargs.get("run_eagerly"))
+        if (
+            loss is not None
+            and loss is not base_nll_loss
+            and loss != "gaussflow>base_nll_loss"
+        ):
+            raise ValueError(
+                f"Expected loss to be None or base_nll_loss (a flow trains its likelihood), received loss={loss!r}"
+            )
+        use_xla = resolve_jit_compile(jit_compile) and not (
+            jit_compile == "auto" and kwargs.get("run_eagerly")
+        )
         super().compile(optimizer=optimizer, loss=None, jit_compile=use_xla, **kwargs)
         self.requested_jit_compile = jit_compile
 
@@ -806,24 +963,35 @@ class NormalizingFlow(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def read_training(self, x, y=None, sample_weight=None, name="x", batches=1) -> TrainingData:
+    def read_training(
+        self, x, y=None, sample_weight=None, name="x", batches=1
+    ) -> TrainingData:
         "Read and check what `fit` and `evaluate` are given."
         if x is None:
-            raise TypeError(f"Expected {name} as an array, a frame or a data set, received None")
+            raise TypeError(
+                f"Expected {name} as an array, a frame or a data set, received None"
+            )
         events, context = split_context(x)
         rows = read_events(events, self.event_shape, name, self.columns.get("x"))
         if rows is None:
             return self.read_batches(x, y, sample_weight, batches)
         events, label = ops.convert_to_numpy(rows) if is_tensor(rows) else rows, name
         if not len(events):
-            raise ValueError(f"Expected {name} with at least one row, received shape {events.shape}")
+            raise ValueError(
+                f"Expected {name} with at least one row, received shape {events.shape}"
+            )
         if context is not None:
             context = self.read_beside(context, len(events))
-            context = repeat_row(ops.convert_to_numpy(context) if is_tensor(context) else context, len(events))
+            context = repeat_row(
+                ops.convert_to_numpy(context) if is_tensor(context) else context,
+                len(events),
+            )
             label = f"{name}['x']"
         else:
             self.read_beside(None, len(events))
-        weight = None if sample_weight is None else check_weights(sample_weight, len(events))
+        weight = (
+            None if sample_weight is None else check_weights(sample_weight, len(events))
+        )
         check_target(events, y, weighted=weight is not None)
         events, context = without_absent(events, context, weight)
         check_finite(events, label, self.columns.get("x"))
@@ -837,20 +1005,32 @@ class NormalizingFlow(keras.Model):
     def read_batches(self, data, y, sample_weight, batches) -> TrainingData:
         "Read the first batches of a data set, and check the first one."
         if y is not None or sample_weight is not None:
-            raise ValueError("Expected y and sample_weight inside the data set, received them beside it")
+            raise ValueError(
+                "Expected y and sample_weight inside the data set, received them beside it"
+            )
         first, data = peek(data, batches)
         read = [batch_events(batch) for batch in first]
         events, context, target, weight = read[0]
         events = read_events(events, self.event_shape)
         if context is not None:
-            context = read_context(context, len(events), self.context_shape, type(self).__name__)
+            context = read_context(
+                context, len(events), self.context_shape, type(self).__name__
+            )
         context = self.read_beside(context, len(events))
         check_target(events, target, weighted=weight is not None)
         if weight is not None:
             check_weights(weight, len(events))
         if isinstance(data, Iterator):  # Keras wants a generator, and tuples
             data = (batch if isinstance(batch, tuple) else (batch,) for batch in data)
-        read = [(e[:, None] if e.ndim == 1 else e, c if c is None or c.ndim > 1 else c[:, None], t, w) for e, c, t, w in read]
+        read = [
+            (
+                e[:, None] if e.ndim == 1 else e,
+                c if c is None or c.ndim > 1 else c[:, None],
+                t,
+                w,
+            )
+            for e, c, t, w in read
+        ]
         return TrainingData(None, None, None, read, data)
 
     def for_keras(self, read: TrainingData) -> tuple:
@@ -861,11 +1041,22 @@ class NormalizingFlow(keras.Model):
                 return read.data, None, None
             layers = {"x": self.bijectors[0], "context": self.context_scaling}
             offsets = {name: layers[name].host_offset() for name in centered}
-            return map_batches(read.data, functools.partial(center_batch, offsets, self.compute_dtype)), None, None
+            return (
+                map_batches(
+                    read.data,
+                    functools.partial(center_batch, offsets, self.compute_dtype),
+                ),
+                None,
+                None,
+            )
         inputs = pack_inputs(self, read.events, read.context, centered)
         if read.weight is None:
             return inputs, None, None
-        return inputs, np.zeros((len(read.events), 1), "float32"), read.weight.astype("float32")
+        return (
+            inputs,
+            np.zeros((len(read.events), 1), "float32"),
+            read.weight.astype("float32"),
+        )
 
     def remember_columns(self, x) -> None:
         "Keep the names of the columns of the frames that the flow is fitted to first."
@@ -876,8 +1067,16 @@ class NormalizingFlow(keras.Model):
     def awaiting(self) -> list:
         "The layers in front that learn from all rows, and have not yet: of events, and of contexts."
         layers = [(0, self.bijectors[0]), (1, self.context_scaling)]
-        layers = [(i, layer) for i, layer in layers if layer is not None and layer.learns_from_all_rows]
-        return [(i, layer) for i, layer in layers if layer.awaits_data and (i == 0 or self.context_shape)]
+        layers = [
+            (i, layer)
+            for i, layer in layers
+            if layer is not None and layer.learns_from_all_rows
+        ]
+        return [
+            (i, layer)
+            for i, layer in layers
+            if layer.awaits_data and (i == 0 or self.context_shape)
+        ]
 
     def standardize_from(self, read: TrainingData) -> None:
         "Let the standardising layers in front learn from all rows, unless they have."
@@ -892,16 +1091,24 @@ class NormalizingFlow(keras.Model):
         "The bijectors behind a standardising one in front, what arrives at the first of them, and the context as they see it."
         centered = self.wide_parts()
         x, context, _ = unpack_inputs(pack_inputs(self, events, context, centered))
-        x, given, first = self.as_tensor(x), self.given(context, len(events), centered), self.bijectors[0]
+        x, given, first = (
+            self.as_tensor(x),
+            self.given(context, len(events), centered),
+            self.bijectors[0],
+        )
         if not first.learns_from_all_rows:
             return self.bijectors, x, given
-        forward = first.forward_centered if "x" in centered else first.forward_and_log_det
+        forward = (
+            first.forward_centered if "x" in centered else first.forward_and_log_det
+        )
         return self.bijectors[1:], forward(x)[0], given
 
     def start(self, read: TrainingData, waiting_only=True) -> None:
         "Let the layers that await data set their start: the standardising ones on all rows, the others on up to 1,024."
         self.standardize_from(read)
-        if waiting_only and not any(bijector.awaits_data for bijector in self.bijectors):
+        if waiting_only and not any(
+            bijector.awaits_data for bijector in self.bijectors
+        ):
             return
         events, context = read.spread_rows(1024 if waiting_only else 2**62)
         adapt_in_turn(*self.entering(events, context), waiting_only)
@@ -911,13 +1118,27 @@ class NormalizingFlow(keras.Model):
 
         **Raises** `ValueError` for NaN or infinity, and for data outside the domain of the first layer.
         """
-        x = {"x": x, "context": context} if context is not None and not isinstance(x, dict) else x
+        x = (
+            {"x": x, "context": context}
+            if context is not None and not isinstance(x, dict)
+            else x
+        )
         self.remember_columns(x)
         read = self.read_training(x)
         self.start(read, waiting_only)
         self.started = True
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *,
+        sample_weight=None,
+        validation_data=None,
+        **kwargs,
+    ):
         """As `keras.Model.fit`; `y` is not needed.
 
         Layers that await data get it first: a `Standardize` in front learns from all rows (of a data
@@ -928,15 +1149,24 @@ class NormalizingFlow(keras.Model):
         for weights that are negative. **Warns** once of columns without a density, of raw units,
         and of layers that another trained flow has, too.
         """
-        if (x is not None and not isinstance(x, dict)) or (isinstance(x, dict) and "x" in x):
+        if (x is not None and not isinstance(x, dict)) or (
+            isinstance(x, dict) and "x" in x
+        ):
             self.remember_columns(x)
         limit = kwargs.get("steps_per_epoch") or (100 if is_one_shot(x) else 1000)
         waits = self.standardizes_unadapted()
         read = self.read_training(x, y, sample_weight, batches=limit if waits else 1)
         if not self.started and len(self.event_shape) == 1:
-            events = np.concatenate([np.asarray(e) for e, _ in read.rows[:100]])[:10_000]
+            events = np.concatenate([np.asarray(e) for e, _ in read.rows[:100]])[
+                :10_000
+            ]
             first = self.bijectors[0]
-            advise(events, self.columns.get("x"), first.learns_units, first.learns_from_all_rows)
+            advise(
+                events,
+                self.columns.get("x"),
+                first.learns_units,
+                first.learns_from_all_rows,
+            )
         warn_of_shared(self)
         self.start(read)
         self.started = True
@@ -944,12 +1174,21 @@ class NormalizingFlow(keras.Model):
         if validation_data is not None:
             validation_data = self.read_validation(validation_data)
         kwargs = {"batch_size": batch_size, "epochs": epochs, **kwargs}
-        return super().fit(inputs, target, sample_weight=weight, validation_data=validation_data, **kwargs)
+        return super().fit(
+            inputs,
+            target,
+            sample_weight=weight,
+            validation_data=validation_data,
+            **kwargs,
+        )
 
     def standardizes_unadapted(self) -> bool:
         "Whether statistics of all rows are still to be learned."
         layers = [self.bijectors[0], self.context_scaling]
-        return any(layer is not None and layer.learns_from_all_rows and layer.awaits_data for layer in layers)
+        return any(
+            layer is not None and layer.learns_from_all_rows and layer.awaits_data
+            for layer in layers
+        )
 
     def read_validation(self, data):
         "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."
@@ -957,18 +1196,36 @@ class NormalizingFlow(keras.Model):
             raise ValueError(
                 f"Expected validation_data as events, or a tuple of them, a target and a weight, received a tuple of {len(data)}"
             )
-        rows = isinstance(data, list) and all(isinstance(row, (list, tuple, int, float)) for row in data)
-        parts = (*data, None, None) if isinstance(data, (tuple, list)) and not rows else (data, None, None)
+        rows = isinstance(data, list) and all(
+            isinstance(row, (list, tuple, int, float)) for row in data
+        )
+        parts = (
+            (*data, None, None)
+            if isinstance(data, (tuple, list)) and not rows
+            else (data, None, None)
+        )
         x, y, weight = parts[:3]
-        inputs, target, weight = self.for_keras(self.read_training(x, y, weight, name="validation_data"))
-        return inputs if target is None and not isinstance(inputs, (np.ndarray, dict)) else (inputs, target, weight)
+        inputs, target, weight = self.for_keras(
+            self.read_training(x, y, weight, name="validation_data")
+        )
+        return (
+            inputs
+            if target is None and not isinstance(inputs, (np.ndarray, dict))
+            else (inputs, target, weight)
+        )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
+    def evaluate(
+        self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs
+    ):
         "As `keras.Model.evaluate`: the mean negative log-likelihood in nats, `sum(w * nll) / n` with weights."
         if kwargs.get("_use_cached_eval_dataset"):  # from inside fit: read already
-            return super().evaluate(x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs)
+            return super().evaluate(
+                x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
+            )
         inputs, target, weight = self.for_keras(self.read_training(x, y, sample_weight))
-        return super().evaluate(inputs, target, batch_size=batch_size, sample_weight=weight, **kwargs)
+        return super().evaluate(
+            inputs, target, batch_size=batch_size, sample_weight=weight, **kwargs
+        )
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         "As `keras.Model.train_on_batch`; layers that await data start from this batch."
@@ -991,11 +1248,20 @@ class NormalizingFlow(keras.Model):
         events, context = self.read(x)
         if not events.shape[0]:
             return np.zeros((0, *self.latent_shape), self.compute_dtype)
-        arrays = [a if a is None else ops.convert_to_numpy(a) if is_tensor(a) else a for a in (events, context)]
+        arrays = [
+            a if a is None else ops.convert_to_numpy(a) if is_tensor(a) else a
+            for a in (events, context)
+        ]
         arrays[1] = repeat_row(arrays[1], len(arrays[0]))
-        return super().predict(pack_inputs(self, *arrays, self.wide_parts()), batch_size=batch_size, **kwargs)
+        return super().predict(
+            pack_inputs(self, *arrays, self.wide_parts()),
+            batch_size=batch_size,
+            **kwargs,
+        )
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
         "The negative log-likelihood, reduced and weighted by Keras, plus the regularisers of the conditioners."
         events, context, centered = unpack_inputs(x)
         kept = tuple(self.memory)
@@ -1009,7 +1275,10 @@ class NormalizingFlow(keras.Model):
             if sample_weight is not None:
                 events, given = only_present(sample_weight, events, given)
             states, log_det = self.states(events, given, training, centered)
-            latent, log_det = marked(states[-1], events, given), marked(log_det, events, given)
+            latent, log_det = (
+                marked(states[-1], events, given),
+                marked(log_det, events, given),
+            )
         nll = -(self.base.log_prob(latent, context=given) + log_det)
         loss = NegativeLogLikelihood()(nll, nll, sample_weight=sample_weight)
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
@@ -1035,12 +1304,13 @@ class GaussianizationFlow(NormalizingFlow):
         standardize_context: bool = False,  # Take mean and spread out of contexts, learned by `fit`
         **kwargs,
     ):
-        super().__init__(bijectors, check_vector(input_dim, "input_dim"), standardize_context=standardize_context, **kwargs)
+        super().__init__(
+            bijectors,
+            check_vector(input_dim, "input_dim"),
+            standardize_context=standardize_context,
+            **kwargs,
+        )
         self.input_dim = self.event_shape[0]
-
-    def get_config(self):
-        config = {k: v for k, v in super().get_config().items() if k not in ("event_shape", "base")}
-        return {**config, "input_dim": self.input_dim}
 
 # %% ../nbs/42_flow.ipynb #restart
 def restart(
@@ -1052,10 +1322,14 @@ def restart(
     **Raises** `RuntimeError` if one of them is not built, `ValueError` if their weights do not match.
     """
     if not (flow.built and new.built):
-        raise RuntimeError("Expected two built flows, received one that is not built: call flow.build((None, *event_shape)) first")
+        raise RuntimeError(
+            "Expected two built flows, received one that is not built: call flow.build((None, *event_shape)) first"
+        )
     shapes = [[tuple(w.shape) for w in model.weights] for model in (flow, new)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"Expected weights of the shapes {shapes[0]}, received {shapes[1]}")
+        raise ValueError(
+            f"Expected weights of the shapes {shapes[0]}, received {shapes[1]}"
+        )
     flow.set_weights(new.get_weights())
     optimizer = getattr(flow, "optimizer", None)
     if optimizer is not None and optimizer.built:

@@ -27,7 +27,14 @@ __all__ = ['IDX_TYPES', 'parse_idx', 'StoredArray', 'one_error', 'read_member', 
            'load_labels', 'LabelledImages', 'digits8', 'table_places', 'IndependentPixels']
 
 # %% ../nbs/71_images.ipynb #parse-idx
-IDX_TYPES: dict[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+IDX_TYPES: dict[int, str] = {
+    0x08: "u1",
+    0x09: "i1",
+    0x0B: "i2",
+    0x0C: "i4",
+    0x0D: "f4",
+    0x0E: "f8",
+}
 
 
 def parse_idx(
@@ -39,18 +46,33 @@ def parse_idx(
 
     **Source** [LeCun, Cortes and Burges](http://yann.lecun.com/exdb/mnist/), "The IDX file format".
     """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES or not 1 <= content[3] <= 64:
+    if (
+        len(content) < 4
+        or content[:2] != b"\0\0"
+        or content[2] not in IDX_TYPES
+        or not 1 <= content[3] <= 64
+    ):
         types = " ".join(f"{code:02x}" for code in IDX_TYPES)
         found = content[:4].hex(" ") or "nothing"
-        raise ValueError(f"Expected 00 00 TYPE AXES with TYPE one of {types} and 1 to 64 AXES, received {found}")
+        raise ValueError(
+            f"Expected 00 00 TYPE AXES with TYPE one of {types} and 1 to 64 AXES, received {found}"
+        )
     dtype, start = np.dtype(IDX_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
-        raise ValueError(f"Expected {start} bytes before the numbers, received a file of {len(content)}")
+        raise ValueError(
+            f"Expected {start} bytes before the numbers, received a file of {len(content)}"
+        )
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     wanted = start + dtype.itemsize * math.prod(shape)
     if len(content) != wanted:
-        raise ValueError(f"Expected {wanted} bytes for {dtype.name} of shape {shape}, received {len(content)}")
-    return np.frombuffer(content[start:], dtype.newbyteorder(">")).reshape(shape).astype(dtype)
+        raise ValueError(
+            f"Expected {wanted} bytes for {dtype.name} of shape {shape}, received {len(content)}"
+        )
+    return (
+        np.frombuffer(content[start:], dtype.newbyteorder(">"))
+        .reshape(shape)
+        .astype(dtype)
+    )
 
 # %% ../nbs/71_images.ipynb #stored-array
 class StoredArray(NamedTuple):
@@ -68,8 +90,16 @@ def one_error(
     "Turn what readers raise for a broken file into a `ValueError` that names it."
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"Expected a whole file of numbers, received {path.name}: {error}") from error
+    except (
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        zipfile.BadZipFile,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"Expected a whole file of numbers, received {path.name}: {error}"
+        ) from error
 
 
 def read_member(
@@ -82,23 +112,37 @@ def read_member(
 
 # %% ../nbs/71_images.ipynb #stored-arrays
 def stored_arrays(
-    path: str | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-) -> dict[str, StoredArray]:  # The arrays by name; the only one of an idx or .npy file has the name ""
+    path: str
+    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
+) -> dict[
+    str, StoredArray
+]:  # The arrays by name; the only one of an idx or .npy file has the name ""
     """Return what a file holds, without reading the arrays of an .npz file.
 
     **Raises** `ValueError` for a broken file and for another kind, `FileNotFoundError` for none.
     """
     path, found = Path(path), {}
     with path.open("rb") as file, one_error(path):
-        if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # a zip archive, the second an empty one
+        if file.read(4) in (
+            b"PK\3\4",
+            b"PK\5\6",
+        ):  # a zip archive, the second an empty one
             with zipfile.ZipFile(path) as archive:
-                for member in (name for name in archive.namelist() if name.endswith(".npy")):
+                for member in (
+                    name for name in archive.namelist() if name.endswith(".npy")
+                ):
                     with archive.open(member) as stream:
                         first = np.lib.format.read_magic(stream) == (1, 0)
-                        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                        read_header = (
+                            np.lib.format.read_array_header_1_0
+                            if first
+                            else np.lib.format.read_array_header_2_0
+                        )
                         shape, _, dtype = read_header(stream)
                     name = member.removesuffix(".npy")
-                    found[name] = StoredArray(dtype, shape, partial(read_member, path, name))
+                    found[name] = StoredArray(
+                        dtype, shape, partial(read_member, path, name)
+                    )
             return found
         file.seek(0)
         content = file.read()
@@ -109,7 +153,9 @@ def stored_arrays(
         elif content.startswith(b"\0\0"):
             array = parse_idx(content)
         else:
-            raise ValueError(f"its first bytes are {content[:4].hex(' ') or 'none'}, not those of idx, .npy or .npz")
+            raise ValueError(
+                f"its first bytes are {content[:4].hex(' ') or 'none'}, not those of idx, .npy or .npz"
+            )
     return {"": StoredArray(array.dtype, array.shape, lambda: array)}
 
 # %% ../nbs/71_images.ipynb #choose-array
@@ -121,9 +167,17 @@ def choose_array(
 ) -> np.ndarray:  # The array, in the machine's order of bytes
     "Return one array of a file. **Raises** `ValueError` where none, several or another one fits, with the list of all."
     arrays = stored_arrays(path)
-    listed = "; ".join(f"{f'{name!r}: ' if name else ''}{a.dtype} {a.shape}" for name, a in arrays.items()) or "no array"
+    listed = (
+        "; ".join(
+            f"{f'{name!r}: ' if name else ''}{a.dtype} {a.shape}"
+            for name, a in arrays.items()
+        )
+        or "no array"
+    )
     if key is not None and "" in arrays:
-        raise ValueError(f"Expected key=None for a file of one array without a name, received key={key!r}")
+        raise ValueError(
+            f"Expected key=None for a file of one array without a name, received key={key!r}"
+        )
     if key is not None and key not in arrays:
         raise ValueError(f"Expected a key of {listed}, received key={key!r}")
     fitting = [a for name, a in arrays.items() if fits(a) and key in (None, name)]
@@ -135,21 +189,29 @@ def choose_array(
 
 # %% ../nbs/71_images.ipynb #load-images
 def load_images(
-    path: str | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-    key: str | None = None,  # Name of an array of an .npz file; `None`: the only one that can be images
+    path: str
+    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
+    key: str
+    | None = None,  # Name of an array of an .npz file; `None`: the only one that can be images
 ) -> np.ndarray:  # `(n, height, width, channels)`, in the file's dtype
     """Return the images in a file; grey ones without an axis of channels get one.
 
     **Raises** `ValueError` for a broken file, and unless one array of three or four axes fits: with what was found.
     """
-    fits = lambda a: len(a.shape) in (3, 4) and 0 not in a.shape and a.dtype.kind in "iuf"
-    images = choose_array(path, key, fits, "images (n, height, width) or (n, height, width, channels)")
+    fits = lambda a: (
+        len(a.shape) in (3, 4) and 0 not in a.shape and a.dtype.kind in "iuf"
+    )
+    images = choose_array(
+        path, key, fits, "images (n, height, width) or (n, height, width, channels)"
+    )
     return images[..., None] if images.ndim == 3 else images
 
 
 def load_labels(
-    path: str | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-    key: str | None = None,  # Name of an array of an .npz file; `None`: the only one that can be labels
+    path: str
+    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
+    key: str
+    | None = None,  # Name of an array of an .npz file; `None`: the only one that can be labels
 ) -> np.ndarray:  # `(n,)`, in the file's dtype
     """Return the labels in a file.
 
@@ -168,28 +230,50 @@ class LabelledImages(NamedTuple):
 
 def digits8() -> LabelledImages:
     "Return scikit-learn's 1,797 digits: `uint8` images `(1797, 8, 8, 1)` of values 0 to 16, and `int64` labels 0 to 9."
-    from sklearn.datasets import load_digits  # here, since it takes a second that the loaders above do not need
+    from sklearn.datasets import (
+        load_digits,
+    )  # here, since it takes a second that the loaders above do not need
 
     found = load_digits()
-    return LabelledImages(found.images[..., None].astype("uint8"), found.target.astype("int64"))
+    return LabelledImages(
+        found.images[..., None].astype("uint8"), found.target.astype("int64")
+    )
 
 # %% ../nbs/71_images.ipynb #table-places
 def table_places(
     x: np.ndarray,  # Images of whole numbers, `(n, ...)`
     num_values: int,  # How many values a number can take
-    event_shape: tuple[int, ...] | None = None,  # Shape that an image must have; any when left out
-) -> Iterator[np.ndarray]:  # Blocks `(rows, D)` of places in a table `(D * num_values,)`
+    event_shape: tuple[int, ...]
+    | None = None,  # Shape that an image must have; any when left out
+) -> Iterator[
+    np.ndarray
+]:  # Blocks `(rows, D)` of places in a table `(D * num_values,)`
     "Return for each number its place in a flat table. **Raises** `ValueError` for another shape, for others than 0 .. num_values - 1."
     x = np.asarray(x)
-    wanted = "(n, height, width, channels)" if event_shape is None else f"(n, {', '.join(map(str, event_shape))})"
-    if x.dtype.kind not in "iu" or x.ndim < 2 or x.size == 0 or event_shape not in (None, x.shape[1:]):
-        raise ValueError(f"Expected whole numbers of shape {wanted}, received {x.dtype} of shape {x.shape}")
+    wanted = (
+        "(n, height, width, channels)"
+        if event_shape is None
+        else f"(n, {', '.join(map(str, event_shape))})"
+    )
+    if (
+        x.dtype.kind not in "iu"
+        or x.ndim < 2
+        or x.size == 0
+        or event_shape not in (None, x.shape[1:])
+    ):
+        raise ValueError(
+            f"Expected whole numbers of shape {wanted}, received {x.dtype} of shape {x.shape}"
+        )
     low, high = int(x.min()), int(x.max())
     if low < 0 or high >= num_values:
-        raise ValueError(f"Expected values from 0 to {num_values - 1}, received values from {low} to {high}")
+        raise ValueError(
+            f"Expected values from 0 to {num_values - 1}, received values from {low} to {high}"
+        )
     flat = x.reshape(len(x), -1)
     rows, start = max(1, 2**21 // flat.shape[1]), num_values * np.arange(flat.shape[1])
-    return (flat[i : i + rows].astype("int64") + start for i in range(0, len(flat), rows))
+    return (
+        flat[i : i + rows].astype("int64") + start for i in range(0, len(flat), rows)
+    )
 
 # %% ../nbs/71_images.ipynb #independent-pixels
 class IndependentPixels:
@@ -205,8 +289,13 @@ class IndependentPixels:
         smoothing: float = 1.0,  # Added to every count, > 0
     ):
         check_positive(smoothing=smoothing)
-        self.num_values, self.smoothing = check_num_points(num_values, "a number of values num_values"), float(smoothing)
-        self.probabilities: np.ndarray | None = None  # `(*event_shape, num_values)` once fitted
+        self.num_values, self.smoothing = (
+            check_num_points(num_values, "a number of values num_values"),
+            float(smoothing),
+        )
+        self.probabilities: np.ndarray | None = (
+            None  # `(*event_shape, num_values)` once fitted
+        )
 
     def fit(
         self,
@@ -214,7 +303,10 @@ class IndependentPixels:
     ) -> IndependentPixels:  # Itself
         "Count. **Raises** `ValueError` for other values, or others than whole numbers."
         shape = (*np.shape(x)[1:], self.num_values)
-        counts = sum(np.bincount(part.ravel(), minlength=math.prod(shape)) for part in table_places(x, self.num_values))
+        counts = sum(
+            np.bincount(part.ravel(), minlength=math.prod(shape))
+            for part in table_places(x, self.num_values)
+        )
         counts = (counts + self.smoothing).reshape(shape)
         self.probabilities = counts / counts.sum(axis=-1, keepdims=True)
         return self
@@ -222,7 +314,9 @@ class IndependentPixels:
     def table(self) -> np.ndarray:
         "Return the probabilities, `(*event_shape, num_values)`. **Raises** `RuntimeError` before `fit`."
         if self.probabilities is None:
-            raise RuntimeError("Expected counts, received a baseline that is not fitted: call fit(train) first")
+            raise RuntimeError(
+                "Expected counts, received a baseline that is not fitted: call fit(train) first"
+            )
         return self.probabilities
 
     def log_prob(
@@ -231,11 +325,16 @@ class IndependentPixels:
     ) -> np.ndarray:  # Log-probabilities in nats, `(n,)`
         "Return `log P(x)`. **Raises** `ValueError` for another shape and for other values, `RuntimeError` before `fit`."
         logs, shape = np.log(self.table()).ravel(), self.table().shape[:-1]
-        return np.concatenate([logs[part].sum(axis=1) for part in table_places(x, self.num_values, shape)])
+        return np.concatenate(
+            [logs[part].sum(axis=1) for part in table_places(x, self.num_values, shape)]
+        )
 
     def bits_per_dim(self, x: np.ndarray) -> float:
         "Return the mean of `-log2 P(x) / D` over images, `(n, *event_shape)`. **Raises** as `log_prob` does."
-        return float(-np.mean(self.log_prob(x)) / (math.log(2.0) * math.prod(self.table().shape[:-1])))
+        return float(
+            -np.mean(self.log_prob(x))
+            / (math.log(2.0) * math.prod(self.table().shape[:-1]))
+        )
 
     def sample(
         self,
@@ -243,8 +342,18 @@ class IndependentPixels:
         seed: int | None = None,  # Equal seeds give equal draws
     ) -> np.ndarray:  # `(n, *event_shape)`, `uint8` up to 256 values and `int64` beyond
         "Draw images. **Raises** `ValueError` for `n < 1`, `RuntimeError` before `fit`."
-        shape, ends = self.table().shape[:-1], np.cumsum(self.table().reshape(-1, self.num_values), axis=1)
-        u = np.random.default_rng(seed).uniform(size=(check_num_points(n), len(ends))) * ends[:, -1]
-        drawn = [np.searchsorted(end, column, side="right") for end, column in zip(ends, u.T)]
+        shape, ends = (
+            self.table().shape[:-1],
+            np.cumsum(self.table().reshape(-1, self.num_values), axis=1),
+        )
+        u = (
+            np.random.default_rng(seed).uniform(size=(check_num_points(n), len(ends)))
+            * ends[:, -1]
+        )
+        drawn = [
+            np.searchsorted(end, column, side="right") for end, column in zip(ends, u.T)
+        ]
         drawn = np.minimum(np.stack(drawn, axis=1), self.num_values - 1)
-        return drawn.reshape(-1, *shape).astype("uint8" if self.num_values <= 256 else "int64")
+        return drawn.reshape(-1, *shape).astype(
+            "uint8" if self.num_values <= 256 else "int64"
+        )

@@ -54,7 +54,9 @@ def compact_wy(
     v = v / ops.where(scale > 0, scale, ops.ones_like(scale))
     squared = ops.sum(v * v, axis=-1, keepdims=True)
     u = v / ops.sqrt(ops.where(squared > 0, squared, ops.ones_like(squared)))
-    inverse_t = ops.triu(ops.matmul(u, ops.transpose(u)), 1) + 0.5 * ops.eye(u.shape[0], dtype=u.dtype)
+    inverse_t = ops.triu(ops.matmul(u, ops.transpose(u)), 1) + 0.5 * ops.eye(
+        u.shape[0], dtype=u.dtype
+    )
     return u, ops.solve_triangular(inverse_t, u)
 
 # %% ../nbs/30_linear.ipynb #apply-reflectors
@@ -125,13 +127,16 @@ def check_orthogonal(
         raise ValueError(f"Expected a square matrix q, received q.shape={q.shape}")
     error = np.abs(q @ q.T - np.eye(len(q))).max()
     if not error <= tolerance:  # NaN fails too
-        raise ValueError(f"Expected an orthogonal matrix q, received one with max|q @ q.T - I| = {error:.2g}")
+        raise ValueError(
+            f"Expected an orthogonal matrix q, received one with max|q @ q.T - I| = {error:.2g}"
+        )
     return q
 
 # %% ../nbs/30_linear.ipynb #householder-decompose
 def householder_decompose(
     q: np.ndarray,  # An orthogonal matrix
-    expected_num_reflectors: int | None = None,  # What the receiving layer holds; must be d
+    expected_num_reflectors: int
+    | None = None,  # What the receiving layer holds; must be d
 ) -> np.ndarray:
     """Find `d` reflectors with `apply_reflectors(v, y) == y @ q`.
 
@@ -158,7 +163,9 @@ def householder_decompose(
         if normal is not None:
             q = q - 2 * np.outer(normal, normal @ q)
             normals.append(normal)
-    spare = np.eye(d)[:1].repeat(d - len(normals), axis=0)  # an even number: they cancel in pairs
+    spare = np.eye(d)[:1].repeat(
+        d - len(normals), axis=0
+    )  # an even number: they cancel in pairs
     return np.concatenate([np.reshape(normals, (-1, d)), spare])
 
 # %% ../nbs/30_linear.ipynb #householder
@@ -168,7 +175,9 @@ def check_num_reflectors(
     "Return an int. **Raises** `ValueError` for zero, fractions, booleans and text."
     number = isinstance(num_reflectors, Real) and not isinstance(num_reflectors, bool)
     if not number or not num_reflectors >= 1 or num_reflectors % 1 != 0:
-        raise ValueError(f"Expected num_reflectors >= 1 (an integer, or None), received num_reflectors={num_reflectors!r}")
+        raise ValueError(
+            f"Expected num_reflectors >= 1 (an integer, or None), received num_reflectors={num_reflectors!r}"
+        )
     return int(num_reflectors)
 
 
@@ -183,7 +192,8 @@ class Householder(VolumePreserving):
 
     def __init__(
         self,
-        num_reflectors: int | None = None,  # How many reflections; None for d, enough for any rotation
+        num_reflectors: int
+        | None = None,  # How many reflections; None for d, enough for any rotation
         seed: int | None = None,  # Of the random start; None for Keras's global seed
         **kwargs,
     ):
@@ -193,16 +203,15 @@ class Householder(VolumePreserving):
         self.num_reflectors = num_reflectors
         self.seed = seed
 
-    def get_config(self):
-        return {**super().get_config(), "num_reflectors": self.num_reflectors, "seed": self.seed}
-
     def build(self, input_shape):
         if self.built:
             return
         super().build(input_shape)
         d = input_shape[-1]
         initializer = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
-        self.v = self.add_weight(shape=(self.num_reflectors or d, d), initializer=initializer, name="v")
+        self.v = self.add_weight(
+            shape=(self.num_reflectors or d, d), initializer=initializer, name="v"
+        )
 
     def move(self, x):
         return apply_reflectors(self.v, x)
@@ -213,7 +222,8 @@ class Householder(VolumePreserving):
 
 # %% ../nbs/30_linear.ipynb #seeded
 def seeded_generator(
-    seed: int | None,  # None follows NumPy's global state, which `keras.utils.set_random_seed` sets
+    seed: int
+    | None,  # None follows NumPy's global state, which `keras.utils.set_random_seed` sets
 ) -> np.random.Generator:
     "A NumPy generator that a global seed makes reproducible as well."
     return np.random.default_rng(np.random.randint(2**31) if seed is None else seed)  # noqa: NPY002
@@ -242,10 +252,14 @@ def principal_axes(
     """
     x = np.asarray(ops.convert_to_numpy(x), "float64")
     if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 1:
-        raise ValueError(f"Expected x of shape (n, d) with n >= 2, received x.shape={x.shape}")
+        raise ValueError(
+            f"Expected x of shape (n, d) with n >= 2, received x.shape={x.shape}"
+        )
     if not np.all(np.isfinite(x)):
         row, column = np.argwhere(~np.isfinite(x))[0]
-        raise ValueError(f"Expected finite data, received x[{row}, {column}] = {x[row, column]}")
+        raise ValueError(
+            f"Expected finite data, received x[{row}, {column}] = {x[row, column]}"
+        )
     _, axes = np.linalg.eigh(np.atleast_2d(np.cov(x, rowvar=False)))
     axes = axes[:, ::-1]
     largest = np.abs(axes).argmax(axis=0)
@@ -267,7 +281,9 @@ class FixedOrtho(VolumePreserving):
         super().__init__(**kwargs)
         q = check_orthogonal(q)
         given = lambda shape, dtype=None: ops.cast(q, dtype)
-        self.q = self.add_weight(shape=q.shape, initializer=given, trainable=False, name="q")
+        self.q = self.add_weight(
+            shape=q.shape, initializer=given, trainable=False, name="q"
+        )
 
     @classmethod
     def random_haar(cls, dim: int, seed: int | None = None, **kwargs) -> "FixedOrtho":
@@ -280,7 +296,8 @@ class FixedOrtho(VolumePreserving):
         return cls(principal_axes(x), **kwargs)
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.q.shape[0]}
+        own = {k: v for k, v in super().get_config().items() if k != "q"}
+        return {**own, "dim": self.q.shape[0]}
 
     @classmethod
     def from_config(cls, config):
@@ -290,7 +307,9 @@ class FixedOrtho(VolumePreserving):
         """
         own = {k: config[k] for k in ("name", "trainable", "dtype") if k in config}
         if set(config) - set(own) != {"dim"}:
-            raise ValueError(f"Expected the configuration of {cls.__name__} to have the key 'dim', received the keys {sorted(config)}")
+            raise ValueError(
+                f"Expected the configuration of {cls.__name__} to have the key 'dim', received the keys {sorted(config)}"
+            )
         layer = cls(np.eye(config["dim"]), **own)
         layer.q.assign(np.full(layer.q.shape, np.nan, "float32"))
         return layer
@@ -316,7 +335,9 @@ def check_permutation(
     "Return a list of ints. **Raises** `ValueError` that names the repeated or out-of-range indices."
     p = np.asarray(permutation)
     if p.ndim != 1 or not p.size or p.dtype.kind not in "iu":
-        raise ValueError(f"Expected permutation as a list of integers, received permutation={permutation}")
+        raise ValueError(
+            f"Expected permutation as a list of integers, received permutation={permutation}"
+        )
     p = p.tolist()
     outside = sorted({i for i in p if not 0 <= i < len(p)})
     repeated = sorted({i for i in p if p.count(i) > 1})
@@ -341,9 +362,6 @@ class Permute(VolumePreserving):
     ):
         super().__init__(**kwargs)
         self.permutation = check_permutation(permutation)
-
-    def get_config(self):
-        return {**super().get_config(), "permutation": list(self.permutation)}
 
     def build(self, input_shape):
         if input_shape[-1] != len(self.permutation):
@@ -376,7 +394,9 @@ def lu_factors(
     for j in range(len(lu)):
         pivot = j + np.abs(lu[j:, j]).argmax()
         if not np.abs(lu[pivot, j]) > 0:
-            raise ValueError(f"Expected an invertible matrix, received one without a pivot in column {j}")
+            raise ValueError(
+                f"Expected an invertible matrix, received one without a pivot in column {j}"
+            )
         lu[[j, pivot]], order[[j, pivot]] = lu[[pivot, j]], order[[pivot, j]]
         lu[j + 1 :, j] /= lu[j, j]
         lu[j + 1 :, j + 1 :] -= np.outer(lu[j + 1 :, j], lu[j, j + 1 :])
@@ -391,7 +411,9 @@ def lu_start(
     "The `order` and the packed factors `lu` at which a `LinearLU` begins."
     if start == "rotation":
         return lu_factors(haar_orthogonal(d, seed))
-    order = np.arange(d) if start == "identity" else seeded_generator(seed).permutation(d)
+    order = (
+        np.arange(d) if start == "identity" else seeded_generator(seed).permutation(d)
+    )
     return order, np.eye(d)
 
 # %% ../nbs/30_linear.ipynb #linear-lu
@@ -414,11 +436,10 @@ class LinearLU(Bijector):
     ):
         super().__init__(**kwargs)
         if start not in ("permutation", "rotation", "identity"):
-            raise ValueError(f"Expected start to be 'permutation', 'rotation' or 'identity', received start={start!r}")
+            raise ValueError(
+                f"Expected start to be 'permutation', 'rotation' or 'identity', received start={start!r}"
+            )
         self.start, self.seed = start, seed
-
-    def get_config(self):
-        return {**super().get_config(), "start": self.start, "seed": self.seed}
 
     def build(self, input_shape):
         if self.built:
@@ -427,9 +448,22 @@ class LinearLU(Bijector):
         order, lu = lu_start(input_shape[-1], self.start, self.seed)
         packed = lu - np.diag(np.diag(lu)) + np.diag(np.log(np.abs(np.diag(lu))))
         # Initializers, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
-        given = lambda value: lambda shape, dtype=None: ops.convert_to_tensor(value, dtype)
-        self.order = self.add_weight(shape=order.shape, initializer=given(order), dtype="int32", trainable=False, name="order")
-        self.sign = self.add_weight(shape=order.shape, initializer=given(np.sign(np.diag(lu))), trainable=False, name="sign")
+        given = lambda value: (
+            lambda shape, dtype=None: ops.convert_to_tensor(value, dtype)
+        )
+        self.order = self.add_weight(
+            shape=order.shape,
+            initializer=given(order),
+            dtype="int32",
+            trainable=False,
+            name="order",
+        )
+        self.sign = self.add_weight(
+            shape=order.shape,
+            initializer=given(np.sign(np.diag(lu))),
+            trainable=False,
+            name="sign",
+        )
         self.lu = self.add_weight(shape=lu.shape, initializer=given(packed), name="lu")
 
     def factors(self):
@@ -450,8 +484,14 @@ class LinearLU(Bijector):
         columns = ops.transpose(ops.reshape(z, (-1, z.shape[-1])))
         columns = ops.solve_triangular(ops.transpose(upper), columns, lower=True)
         columns = ops.solve_triangular(ops.transpose(lower), columns, lower=False)
-        x = ops.take(ops.reshape(ops.transpose(columns), ops.shape(z)), ops.argsort(self.order), axis=-1)
-        return x, -ops.sum(ops.zeros_like(z) + log_s, axis=tuple(range(1, len(z.shape))))
+        x = ops.take(
+            ops.reshape(ops.transpose(columns), ops.shape(z)),
+            ops.argsort(self.order),
+            axis=-1,
+        )
+        return x, -ops.sum(
+            ops.zeros_like(z) + log_s, axis=tuple(range(1, len(z.shape)))
+        )
 
 # %% ../nbs/30_linear.ipynb #conv1x1
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -14,10 +14,16 @@ import numpy as np
 from keras import ops
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from .bijector import Bijector, build_conditioner, check_conditioner, restore
+from .bijector import Bijector, build_conditioner, check_conditioner
 from .conditioner import MLPConditioner, check_hidden
 from .mixture import FAMILIES, MixtureCDF
-from .scalar import ScalarBijection, check_conditioner_width, check_law, packed_width, unpack
+from gaussflow.scalar import (
+    ScalarBijection,
+    check_conditioner_width,
+    check_law,
+    packed_width,
+    unpack,
+)
 
 # %% ../nbs/22_marginal.ipynb #sum-event
 def sum_event(values):
@@ -34,7 +40,9 @@ def nan_beside_nan(
     >>> nan_beside_nan(np.ones((2, 1)), np.array([[np.nan], [0.0]]))  # [[nan], [1]]
     """
     for part in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
-        if "float" in keras.backend.standardize_dtype(part.dtype):  # integers know no NaN
+        if "float" in keras.backend.standardize_dtype(
+            part.dtype
+        ):  # integers know no NaN
             # The data's own NaN: a compiler may make any number of a constant one.
             found = ops.where(ops.isnan(part), part, ops.zeros_like(part))
             found = ops.cast(ops.stop_gradient(sum_event(found)), values.dtype)
@@ -50,22 +58,26 @@ class ScalarLayer(Bijector):
 
     prefix, table_is_trained = "base_", False  # of the table's weights
 
-    def __init__(self, scalar: ScalarBijection, conditioner: keras.layers.Layer | None = None, **kwargs):
+    def __init__(
+        self,
+        scalar: ScalarBijection,
+        conditioner: keras.layers.Layer | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.scalar, self.conditioner = check_law(scalar), None if conditioner is None else check_conditioner(conditioner)
+        self.scalar, self.conditioner = (
+            check_law(scalar),
+            None if conditioner is None else check_conditioner(conditioner),
+        )
 
     @property
     def uses_context(self):
         "A network takes a context where there is one."
         return self.conditioner is not None
 
-    def get_config(self):
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("scalar", "conditioner")}
-        return {**super().get_config(), **parts}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "scalar", "conditioner", "log_scale_clamp"))
+    def argument(self, name):
+        # Named layers give their arguments on to the scalar bijection.
+        return vars(self.scalar).get(name, super().argument(name))
 
     def build_params(self, num_moved: int, seen: Sequence | None) -> None:
         "Make the table, and the network, which sees events of shape `seen` or, for `None`, the context alone."
@@ -79,13 +91,27 @@ class ScalarLayer(Bijector):
                 )
         for name, start in self.scalar.identity_params().items():
             # An initializer, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
-            first = lambda shape, dtype=None, start=start: ops.convert_to_tensor(np.broadcast_to(start, shape), dtype)
+            first = lambda shape, dtype=None, start=start: ops.convert_to_tensor(
+                np.broadcast_to(start, shape), dtype
+            )
             shape, label = (num_moved, start.size), self.prefix + name
-            setattr(self, label, self.add_weight(shape=shape, initializer=first, trainable=self.table_is_trained, name=label))
+            setattr(
+                self,
+                label,
+                self.add_weight(
+                    shape=shape,
+                    initializer=first,
+                    trainable=self.table_is_trained,
+                    name=label,
+                ),
+            )
 
     def table(self) -> dict:
         "The table, `(num_moved, size)` by name."
-        return {name: ops.convert_to_tensor(getattr(self, self.prefix + name)) for name in self.scalar.param_sizes}
+        return {
+            name: ops.convert_to_tensor(getattr(self, self.prefix + name))
+            for name in self.scalar.param_sizes
+        }
 
     def emitted(self, inputs, training=None) -> dict:
         "What the network adds, `(..., num_moved, size)` by name."
@@ -107,7 +133,8 @@ class Marginal(ScalarLayer):
     def __init__(
         self,
         scalar: ScalarBijection,  # How each number is mapped
-        conditioner: keras.layers.Layer | None = None,  # Maps a context to what is added to the table, kind by kind
+        conditioner: keras.layers.Layer
+        | None = None,  # Maps a context to what is added to the table, kind by kind
         **kwargs,
     ):
         super().__init__(scalar, conditioner, **kwargs)
@@ -115,7 +142,9 @@ class Marginal(ScalarLayer):
     def build(self, input_shape):
         super().build(input_shape)
         if self.conditioner is not None and self.context_shape is None:
-            raise ValueError(f"Expected a context for the conditioner of {type(self).__name__}, received none at build")
+            raise ValueError(
+                f"Expected a context for the conditioner of {type(self).__name__}, received none at build"
+            )
         self.build_params(input_shape[-1], seen=None)
 
     def network_inputs(self, x, context=None):
@@ -129,9 +158,14 @@ class Marginal(ScalarLayer):
         if self.conditioner is not None:
             raw = self.emitted(self.network_inputs(x, context), training)
             middle = [1] * (len(x.shape) - 2)
-            raw = {name: ops.reshape(value, (-1, *middle, *value.shape[1:])) for name, value in raw.items()}
+            raw = {
+                name: ops.reshape(value, (-1, *middle, *value.shape[1:]))
+                for name, value in raw.items()
+            }
             params = self.scalar.combine(params, raw)
-        return {name: ops.ones_like(x)[..., None] * value for name, value in params.items()}
+        return {
+            name: ops.ones_like(x)[..., None] * value for name, value in params.items()
+        }
 
     def forward_and_log_det(self, x, context=None, training=None):
         x = self.prepare(x, context)
@@ -203,7 +237,9 @@ def quantile_mixture(
     own, total = np.var(x, axis=0), carried_variances(x)
     least = max(point_width(len(x)) ** 2, 1e-4)
     between = np.var(means, axis=1)
-    room = np.minimum((1 - least) * total, between * np.minimum(total / np.maximum(own, 1e-300), 1))
+    room = np.minimum(
+        (1 - least) * total, between * np.minimum(total / np.maximum(own, 1e-300), 1)
+    )
     factor = np.sqrt(room / np.where(between > 0, between, 1.0))[:, None]
     center = means.mean(axis=1, keepdims=True)
     means = np.where(factor < 1, center + factor * (means - center), means)
@@ -221,28 +257,36 @@ class MixtureCDFGaussianization(Marginal):
         background: float = 0.0,  # Share of a component with the mixture's own mean and variance
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
         family: str = "gaussian",  # Kind of component, or `"logistic"`
-        conditioner: keras.layers.Layer | None = None,  # Maps a context to `3 * d * num_components` floats
-        context_hidden: Sequence[int] | None = None,  # Hidden widths of a network that is made at build, if a context comes along
+        conditioner: keras.layers.Layer
+        | None = None,  # Maps a context to `3 * d * num_components` floats
+        context_hidden: Sequence[int]
+        | None = None,  # Hidden widths of a network that is made at build, if a context comes along
         **kwargs,
     ):
-        super().__init__(MixtureCDF(num_components, family, background=background, identity=identity), conditioner, **kwargs)
-        self.context_hidden = None if context_hidden is None else check_hidden(context_hidden)
+        super().__init__(
+            MixtureCDF(
+                num_components, family, background=background, identity=identity
+            ),
+            conditioner,
+            **kwargs,
+        )
+        self.context_hidden = (
+            None if context_hidden is None else check_hidden(context_hidden)
+        )
 
     @property
     def uses_context(self):
         return super().uses_context or self.context_hidden is not None
 
     def build(self, input_shape):
-        if self.conditioner is None and self.context_hidden is not None and self.context_shape is not None:
+        if (
+            self.conditioner is None
+            and self.context_hidden is not None
+            and self.context_shape is not None
+        ):
             width = packed_width(self.scalar, input_shape[-1])
             self.conditioner = MLPConditioner(width, self.context_hidden)
         super().build(input_shape)
-
-    def get_config(self):
-        config = {k: v for k, v in super().get_config().items() if k != "scalar"}
-        names = ("num_components", "background", "identity", "family")
-        hidden = self.context_hidden and list(self.context_hidden)
-        return {**config, **{name: getattr(self.scalar, name) for name in names}, "context_hidden": hidden}
 
     def adapt_means_from_quantiles(self, x) -> None:
         "Start from the quantiles of `x`. **Raises** `ValueError` unless `x` has shape (n, d)."
@@ -250,7 +294,9 @@ class MixtureCDFGaussianization(Marginal):
         if x.ndim != 2:
             raise ValueError(f"Expected x of shape (n, d), received shape {x.shape}")
         self.prepare(x[:1])
-        means, log_scales = quantile_mixture(x.astype("float64"), self.scalar.num_components)
+        means, log_scales = quantile_mixture(
+            x.astype("float64"), self.scalar.num_components
+        )
         self.logits.assign(np.zeros_like(means))
         self.means.assign(means)
         self.log_scales.assign(log_scales - FAMILIES[self.scalar.family].half_log_unit)

@@ -20,9 +20,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from .bijector import restore
 from .scalar import LogScaleClamp, ScalarBijection, check_clamp, keep_nan
-from .special import LOG_SQRT_2PI, as_float, is_double, norm_cdf, norm_hazard, norm_log_cdf, norm_mean_excess, norm_tail_quantile
+from gaussflow.special import (
+    LOG_SQRT_2PI,
+    as_float,
+    is_double,
+    norm_cdf,
+    norm_hazard,
+    norm_log_cdf,
+    norm_mean_excess,
+    norm_tail_quantile,
+)
 
 # %% ../nbs/11_mixture.ipynb #mixture
 class MixtureOfGaussians:
@@ -47,12 +55,19 @@ class MixtureOfGaussians:
 
     def cdf(self, x):
         "Probability of a value up to `x`."
-        return ops.sum(ops.exp(self.log_weights) * norm_cdf(self.standardize(x)), axis=-1)
+        return ops.sum(
+            ops.exp(self.log_weights) * norm_cdf(self.standardize(x)), axis=-1
+        )
 
     def log_pdf(self, x):
         "Log-density in nats."
         t = self.standardize(x)
-        return ops.logsumexp(self.log_weights - self.log_scales - 0.5 * ops.square(t), axis=-1) - LOG_SQRT_2PI
+        return (
+            ops.logsumexp(
+                self.log_weights - self.log_scales - 0.5 * ops.square(t), axis=-1
+            )
+            - LOG_SQRT_2PI
+        )
 
     def pdf(self, x):
         "Density."
@@ -62,19 +77,33 @@ class MixtureOfGaussians:
         "Mean and variance, each of shape `(...)`; `half_log_unit`: half the log-variance of a component with log-scale 0."
         weights = ops.exp(self.log_weights)
         mean = ops.sum(weights * self.means, axis=-1)
-        spread = ops.square(self.means - mean[..., None]) + ops.exp(2 * (self.log_scales + half_log_unit))
+        spread = ops.square(self.means - mean[..., None]) + ops.exp(
+            2 * (self.log_scales + half_log_unit)
+        )
         return mean, ops.sum(weights * spread, axis=-1)
 
 
-def with_background(mixture: MixtureOfGaussians, share: float, half_log_unit: float = 0.0):
+def with_background(
+    mixture: MixtureOfGaussians, share: float, half_log_unit: float = 0.0
+):
     "Log-weights, means and log-scales, one component of weight `share` and the mixture's mean and variance appended if positive."
     parts = (mixture.log_weights, mixture.means, mixture.log_scales)
     if share == 0:
         return parts
     mean, variance = mixture.moments(half_log_unit)
-    extra = (ops.full_like(mean, math.log(share)), mean, 0.5 * ops.log(variance) - half_log_unit)
-    parts = (mixture.log_weights + math.log1p(-share), mixture.means, mixture.log_scales)
-    return tuple(ops.concatenate([a, b[..., None]], axis=-1) for a, b in zip(parts, extra))
+    extra = (
+        ops.full_like(mean, math.log(share)),
+        mean,
+        0.5 * ops.log(variance) - half_log_unit,
+    )
+    parts = (
+        mixture.log_weights + math.log1p(-share),
+        mixture.means,
+        mixture.log_scales,
+    )
+    return tuple(
+        ops.concatenate([a, b[..., None]], axis=-1) for a, b in zip(parts, extra)
+    )
 
 # %% ../nbs/11_mixture.ipynb #limits
 def largest_distance(x) -> float:
@@ -115,10 +144,14 @@ def mixture_terms(x, log_weights, means, log_scales) -> dict:
     density = ops.exp(-0.5 * ops.square(distance) - LOG_SQRT_2PI)
     mills = 1.0 / norm_hazard(distance)
     tail = density * mills
-    above = ops.sum(ops.exp(log_weights) * ops.sign(t) * (1.0 - 2.0 * tail), axis=-1) > 0
+    above = (
+        ops.sum(ops.exp(log_weights) * ops.sign(t) * (1.0 - 2.0 * tail), axis=-1) > 0
+    )
     side = ops.cast(ops.where(above, 1, -1), x.dtype)
     beyond = (t >= 0) == above[..., None]
-    origin = ops.stop_gradient(ops.min(ops.where(beyond, distance, 0.0), axis=-1, keepdims=True))
+    origin = ops.stop_gradient(
+        ops.min(ops.where(beyond, distance, 0.0), axis=-1, keepdims=True)
+    )
     drop = 0.5 * (distance - origin) * (distance + origin)
     exponent = log_weights - ops.where(beyond, drop, 0.0)
     share = ops.where(beyond, math.exp(-LOG_SQRT_2PI) * mills, 1.0 - tail)
@@ -129,7 +162,11 @@ def mixture_terms(x, log_weights, means, log_scales) -> dict:
     nearest = ops.min(ops.maximum(side[..., None] * whole, 0.0), axis=-1)
     z = side * (y + ops.maximum(nearest - limit, 0.0))
     log_slope = log_density - LOG_SQRT_2PI - log_tail - ops.log(hazard)
-    shares = {"density_shares": density_shares, "tail_shares": tail_shares, "side_over_hazard": side / hazard}
+    shares = {
+        "density_shares": density_shares,
+        "tail_shares": tail_shares,
+        "side_over_hazard": side / hazard,
+    }
     return {"z": z, "log_slope": log_slope, "t": t, **shares}
 
 # %% ../nbs/11_mixture.ipynb #with-rules
@@ -168,14 +205,19 @@ def mixture_tangent(changes, terms, log_scales):
 def mixture_gradient(from_z, from_slope, terms, log_scales):
     "Pull gradients of `z` and `log_slope` back to `x` and the three parameters."
     pi, t, inverse_scale = terms["density_shares"], terms["t"], ops.exp(-log_scales)
-    total = from_z + from_slope * terms["z"]  # what reaches z, directly and through log phi(z)
+    total = (
+        from_z + from_slope * terms["z"]
+    )  # what reaches z, directly and through log phi(z)
     moved = (total * ops.exp(terms["log_slope"]))[..., None]
     bent = from_slope[..., None]
     pull = t * inverse_scale
     to_x = moved[..., 0] - from_slope * ops.sum(pi * pull, axis=-1)
     to_means = pi * (bent * pull - moved)
     to_scales = pi * (bent * (t * t - 1.0) - moved * t / inverse_scale)
-    to_weights = bent * pi - (total * terms["side_over_hazard"])[..., None] * terms["tail_shares"]
+    to_weights = (
+        bent * pi
+        - (total * terms["side_over_hazard"])[..., None] * terms["tail_shares"]
+    )
     return to_x, to_weights, to_means, to_scales
 
 # %% ../nbs/11_mixture.ipynb #gaussianize-gradient
@@ -186,7 +228,9 @@ def stacked(terms):
 
 def stacked_tangent(tensors, changes):
     terms = mixture_terms(*tensors)
-    return stacked(terms), ops.stack(mixture_tangent(changes, terms, tensors[-1]), axis=-1)
+    return stacked(terms), ops.stack(
+        mixture_tangent(changes, terms, tensors[-1]), axis=-1
+    )
 
 
 def stacked_gradient(x, log_weights, means, log_scales):
@@ -199,7 +243,9 @@ def stacked_gradient(x, log_weights, means, log_scales):
     return stacked(terms), grad
 
 
-stacked_mixture_to_normal = with_rules(lambda *tensors: stacked(mixture_terms(*tensors)), stacked_tangent, stacked_gradient)
+stacked_mixture_to_normal = with_rules(
+    lambda *tensors: stacked(mixture_terms(*tensors)), stacked_tangent, stacked_gradient
+)
 
 # %% ../nbs/11_mixture.ipynb #mixture-to-normal
 def mixture_to_normal(
@@ -238,23 +284,42 @@ def bracketed_root(
         value, log_slope = function(x)
         residual = value - target
         newton = x - residual * ops.exp(-ops.maximum(log_slope, -60.0))
-        return (step + 1, *guarded_step(x, lower, upper, error, active, residual, newton, tolerance))
+        return (
+            step + 1,
+            *guarded_step(x, lower, upper, error, active, residual, newton, tolerance),
+        )
 
     x = lower + 0.5 * (upper - lower) if start is None else start
-    state = (0, x, lower, upper, ops.full_like(x, math.inf), x == x if active is None else active)
+    state = (
+        0,
+        x,
+        lower,
+        upper,
+        ops.full_like(x, math.inf),
+        x == x if active is None else active,
+    )
     return ops.stop_gradient(ops.while_loop(unfinished, advance, state)[1])
 
 
 def guarded_step(x, lower, upper, error, active, residual, newton, tolerance):
     "Take the Newton step where it stays inside and the error halves, else the middle of the bracket; freeze what has converged."
-    lower, upper = ops.where(active & (residual < 0), x, lower), ops.where(active & (residual > 0), x, upper)
+    lower, upper = (
+        ops.where(active & (residual < 0), x, lower),
+        ops.where(active & (residual > 0), x, upper),
+    )
     size, resolution = ops.abs(residual), 2 * float_epsilon(x) * ops.abs(x)
     short = ops.abs(newton - x) <= resolution
     wanted = (newton >= lower) & (newton <= upper) & (short | (size < 0.5 * error))
     proposal = ops.where(wanted, newton, lower + 0.5 * (upper - lower))
     proceed = active & (size > tolerance)
     unresolved = ops.where(wanted, ~short, upper - lower > resolution)
-    return ops.where(proceed, proposal, x), lower, upper, ops.where(wanted, size, 2 * size), proceed & unresolved
+    return (
+        ops.where(proceed, proposal, x),
+        lower,
+        upper,
+        ops.where(wanted, size, 2 * size),
+        proceed & unresolved,
+    )
 
 # %% ../nbs/11_mixture.ipynb #quick-root
 def tail_and_density(x, weights, means, inverse_scales):
@@ -264,8 +329,14 @@ def tail_and_density(x, weights, means, inverse_scales):
     kernel = weights * ops.exp(-0.5 * ops.square(distance) - LOG_SQRT_2PI)
     tail = kernel / norm_hazard(distance)
     density = kernel * inverse_scales
-    parts = (ops.where(t > 0, tail, weights - tail), density, -density * t * inverse_scales)
-    sums = ops.sum(ops.stack(parts), axis=1)  # one sum of three, so that XLA makes the kernel once
+    parts = (
+        ops.where(t > 0, tail, weights - tail),
+        density,
+        -density * t * inverse_scales,
+    )
+    sums = ops.sum(
+        ops.stack(parts), axis=1
+    )  # one sum of three, so that XLA makes the kernel once
     return sums[0], sums[1], sums[2]
 
 
@@ -284,9 +355,13 @@ def quick_step(y, excess, hazard, tail, density, change):
 def first_guess(y, weights, means, scales, lower, upper):
     "The mixture's mean plus `y` of its standard deviations; the middle of the bracket where that lies outside."
     mean = ops.sum(weights * means, axis=0)
-    variance = ops.sum(weights * (ops.square(scales) + ops.square(means - mean)), axis=0)
+    variance = ops.sum(
+        weights * (ops.square(scales) + ops.square(means - mean)), axis=0
+    )
     guess = mean + y * ops.sqrt(variance)
-    return ops.where((guess > lower) & (guess < upper), guess, lower + 0.5 * (upper - lower))
+    return ops.where(
+        (guess > lower) & (guess < upper), guess, lower + 0.5 * (upper - lower)
+    )
 
 
 def quick_root(y, weights, means, scales, max_steps: int = 40):
@@ -305,9 +380,20 @@ def quick_root(y, weights, means, scales, max_steps: int = 40):
         sums = tail_and_density(x, weights, means, inverse_scales)
         residual, change = quick_step(y, excess, y + excess, *sums)
         proposal = x + change
-        x, lower, upper, error, active = guarded_step(x, lower, upper, error, active, residual, proposal, tolerance)
-        left = 10 * ops.abs(residual) * ops.square(change * steepest)  # of the residual after a step of third order
-        return step + 1, x, lower, upper, error, active & ((x != proposal) | (left > tolerance))
+        x, lower, upper, error, active = guarded_step(
+            x, lower, upper, error, active, residual, proposal, tolerance
+        )
+        left = (
+            10 * ops.abs(residual) * ops.square(change * steepest)
+        )  # of the residual after a step of third order
+        return (
+            step + 1,
+            x,
+            lower,
+            upper,
+            error,
+            active & ((x != proposal) | (left > tolerance)),
+        )
 
     x = first_guess(y, weights, means, scales, lower, upper)
     state = (0, x, lower, upper, ops.full_like(x, math.inf), y < 12.0)
@@ -317,11 +403,19 @@ def quick_root(y, weights, means, scales, max_steps: int = 40):
 # %% ../nbs/11_mixture.ipynb #inverse
 def mixture_root(z, log_weights, means, log_scales):
     "The detached solution `x` of `mixture_to_normal(x) = z`."
-    z, log_weights, means, log_scales = (ops.stop_gradient(v) for v in (z, log_weights, means, log_scales))
+    z, log_weights, means, log_scales = (
+        ops.stop_gradient(v) for v in (z, log_weights, means, log_scales)
+    )
     side = ops.where(z < 0, -ops.ones_like(z), ops.ones_like(z))
-    first = [ops.moveaxis(v, -1, 0) for v in (ops.exp(log_weights), means * side[..., None], ops.exp(log_scales))]
+    first = [
+        ops.moveaxis(v, -1, 0)
+        for v in (ops.exp(log_weights), means * side[..., None], ops.exp(log_scales))
+    ]
     x, lower, upper, active = quick_root(ops.abs(z), *first)
-    lower, upper = ops.where(side > 0, lower, -upper), ops.where(side > 0, upper, -lower)
+    lower, upper = (
+        ops.where(side > 0, lower, -upper),
+        ops.where(side > 0, upper, -lower),
+    )
 
     def exact(x):
         terms = mixture_terms(x, log_weights, means, log_scales)
@@ -368,7 +462,16 @@ def normal_to_mixture(
 
 # %% ../nbs/11_mixture.ipynb #start
 # Largest variance 1 - s^2 of the node distribution by number of nodes, for |z - x| <= 1e-6 on |x| <= 4.
-NODE_VARIANCE = {1: 0.0, 2: 4.8e-4, 3: 6.4e-3, 4: 0.0335, 5: 0.0712, 6: 0.133, 7: 0.181, 8: 0.26}
+NODE_VARIANCE = {
+    1: 0.0,
+    2: 4.8e-4,
+    3: 6.4e-3,
+    4: 0.0335,
+    5: 0.0712,
+    6: 0.133,
+    7: 0.181,
+    8: 0.26,
+}
 
 
 def quadrature_components(num_components: int, shrink: float = 1.0):
@@ -383,9 +486,13 @@ def standard_normal_mixture(
     num_components: int,  # K
 ) -> dict[str, np.ndarray]:
     "Logits, means and log-scales of a mixture of K different Gaussians that is N(0, 1), to 1e-6 in z on |x| <= 4."
-    sizes = [8] * (num_components // 8) + [num_components % 8] * (num_components % 8 > 0)
+    sizes = [8] * (num_components // 8) + [num_components % 8] * (
+        num_components % 8 > 0
+    )
     parts = [quadrature_components(size, 0.8**i) for i, size in enumerate(sizes)]
-    weights = np.concatenate([part[0] * size / num_components for part, size in zip(parts, sizes)])
+    weights = np.concatenate(
+        [part[0] * size / num_components for part, size in zip(parts, sizes)]
+    )
     means, scales = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
     return {"logits": np.log(weights), "means": means, "log_scales": np.log(scales)}
 
@@ -418,10 +525,22 @@ def normal_to_logistic(
     "The inverse of `logistic_to_normal`. **Returns** `x` and `log dx/dz` (nats); gradients are of first order."
     fixed = [ops.stop_gradient(v) for v in (log_weights, means, log_scales)]
     at, bound = ops.stop_gradient(z), farthest_end(z)
-    ends = ops.clip(fixed[1] + ops.exp(fixed[2]) * (norm_log_cdf(at) - norm_log_cdf(-at))[..., None], -bound, bound)
-    x = bracketed_root(lambda x: logistic_to_normal(x, *fixed), at, ops.min(ends, axis=-1), ops.max(ends, axis=-1))
+    ends = ops.clip(
+        fixed[1]
+        + ops.exp(fixed[2]) * (norm_log_cdf(at) - norm_log_cdf(-at))[..., None],
+        -bound,
+        bound,
+    )
+    x = bracketed_root(
+        lambda x: logistic_to_normal(x, *fixed),
+        at,
+        ops.min(ends, axis=-1),
+        ops.max(ends, axis=-1),
+    )
     value, log_slope = logistic_to_normal(x, log_weights, means, log_scales)
-    change = (z - at) - (value - ops.stop_gradient(value))  # zero, with the gradient of the implicit function theorem
+    change = (z - at) - (
+        value - ops.stop_gradient(value)
+    )  # zero, with the gradient of the implicit function theorem
     x = x + change * ops.exp(-ops.stop_gradient(ops.maximum(log_slope, -60.0)))
     log_slope = logistic_to_normal(keep_nan(x, z), log_weights, means, log_scales)[1]
     return keep_nan(x, log_slope), -log_slope
@@ -440,8 +559,16 @@ def near_normal_logistics(
     "Logits, means and log-scales of a mixture of K different logistics that is close to N(0, 1)."
     beyond = (3.17 * (1 - 1 / num_components), 0.79, 0.251)
     reach, variance, scale = LOGISTIC_START.get(num_components, beyond)
-    means = np.linspace(-reach, reach, num_components) if num_components > 1 else np.zeros(1)
-    return {"logits": -0.5 * means**2 / variance, "means": means, "log_scales": np.full(num_components, math.log(scale))}
+    means = (
+        np.linspace(-reach, reach, num_components)
+        if num_components > 1
+        else np.zeros(1)
+    )
+    return {
+        "logits": -0.5 * means**2 / variance,
+        "means": means,
+        "log_scales": np.full(num_components, math.log(scale)),
+    }
 
 # %% ../nbs/11_mixture.ipynb #families
 class Family(NamedTuple):
@@ -454,8 +581,15 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "gaussian": Family(mixture_to_normal, normal_to_mixture, standard_normal_mixture, 0.0),
-    "logistic": Family(logistic_to_normal, normal_to_logistic, near_normal_logistics, math.log(math.pi / math.sqrt(3))),
+    "gaussian": Family(
+        mixture_to_normal, normal_to_mixture, standard_normal_mixture, 0.0
+    ),
+    "logistic": Family(
+        logistic_to_normal,
+        normal_to_logistic,
+        near_normal_logistics,
+        math.log(math.pi / math.sqrt(3)),
+    ),
 }
 
 # %% ../nbs/11_mixture.ipynb #mixture-cdf
@@ -470,40 +604,55 @@ class MixtureCDF(ScalarBijection):
         self,
         num_components: int,  # K
         family: str = "gaussian",  # Kind of component, or `"logistic"`
-        log_scale_clamp: LogScaleClamp | None = None,  # Bounds a network's log-scales; `None`: tanh, 3
+        log_scale_clamp: LogScaleClamp
+        | None = None,  # Bounds a network's log-scales; `None`: tanh, 3
         background: float = 0.0,  # Share of a component with the mixture's own mean and variance
         identity: str = "quadrature",  # Start with different components, or `"equal"` ones
     ):
         if num_components < 1 or int(num_components) != num_components:
-            raise ValueError(f"Expected num_components >= 1, received num_components={num_components}")
+            raise ValueError(
+                f"Expected num_components >= 1, received num_components={num_components}"
+            )
         if family not in FAMILIES:
-            raise ValueError(f"Expected family to be one of {list(FAMILIES)}, received family={family!r}")
+            raise ValueError(
+                f"Expected family to be one of {list(FAMILIES)}, received family={family!r}"
+            )
         if not 0 <= background < 1:
-            raise ValueError(f"Expected 0 <= background < 1, received background={background}")
+            raise ValueError(
+                f"Expected 0 <= background < 1, received background={background}"
+            )
         if identity not in ("quadrature", "equal"):
-            raise ValueError(f"Expected identity to be 'quadrature' or 'equal', received identity={identity!r}")
-        self.num_components, self.family, self.identity = int(num_components), family, identity
-        self.log_scale_clamp, self.background = check_clamp(log_scale_clamp), float(background)
-
-    def get_config(self):
-        clamp = keras.saving.serialize_keras_object(self.log_scale_clamp)
-        names = ("num_components", "family", "background", "identity")
-        return {**{name: getattr(self, name) for name in names}, "log_scale_clamp": clamp}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "log_scale_clamp"))
+            raise ValueError(
+                f"Expected identity to be 'quadrature' or 'equal', received identity={identity!r}"
+            )
+        self.num_components, self.family, self.identity = (
+            int(num_components),
+            family,
+            identity,
+        )
+        self.log_scale_clamp, self.background = (
+            check_clamp(log_scale_clamp),
+            float(background),
+        )
 
     @property
     def param_sizes(self):
         return dict.fromkeys(("logits", "means", "log_scales"), self.num_components)
 
     def identity_params(self):
-        return super().identity_params() if self.identity == "equal" else FAMILIES[self.family].start(self.num_components)
+        return (
+            super().identity_params()
+            if self.identity == "equal"
+            else FAMILIES[self.family].start(self.num_components)
+        )
 
     def components(self, params):
         "Normalised log-weights, means and log-scales, the background component appended where there is one."
-        return with_background(MixtureOfGaussians(**params), self.background, FAMILIES[self.family].half_log_unit)
+        return with_background(
+            MixtureOfGaussians(**params),
+            self.background,
+            FAMILIES[self.family].half_log_unit,
+        )
 
     def forward(self, x, params):
         return FAMILIES[self.family].forward(as_float(x), *self.components(params))

@@ -12,7 +12,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from .bijector import Bijector, adapt_in_turn, build_in_turn, check_bijectors, restore
+from gaussflow.bijector import (
+    Bijector,
+    adapt_in_turn,
+    build_in_turn,
+    check_bijectors,
+)
 from .conditioner import check_width
 from .marginal import sum_event
 
@@ -32,7 +37,9 @@ class Reshaping(Bijector):
             )
         z = ops.cast(ops.convert_to_tensor(z), self.compute_dtype)
         if tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(f"Expected latents of shape {self.latent_shape} in {type(self).__name__}, received shape {tuple(z.shape)}")
+            raise ValueError(
+                f"Expected latents of shape {self.latent_shape} in {type(self).__name__}, received shape {tuple(z.shape)}"
+            )
         return z
 
 
@@ -45,11 +52,15 @@ class Flatten(Reshaping):
 
     def forward_and_log_det(self, x, context=None, training=None):
         x = self.prepare(x)
-        return ops.reshape(x, (ops.shape(x)[0], *self.latent_shape)), ops.zeros_like(sum_event(x))
+        return ops.reshape(x, (ops.shape(x)[0], *self.latent_shape)), ops.zeros_like(
+            sum_event(x)
+        )
 
     def inverse_and_log_det(self, z, context=None, training=None):
         z = self.prepare_latent(z)
-        return ops.reshape(z, (ops.shape(z)[0], *self.event_shape)), ops.zeros_like(sum_event(z))
+        return ops.reshape(z, (ops.shape(z)[0], *self.event_shape)), ops.zeros_like(
+            sum_event(z)
+        )
 
 # %% ../nbs/32_multiscale.ipynb #squeeze
 def check_image(
@@ -58,7 +69,9 @@ def check_image(
 ) -> tuple[int, int, int]:
     "Return height, width and channels. **Raises** `ValueError` for an event that is no image."
     if len(event_shape) != 3:
-        raise ValueError(f"Expected images (batch, height, width, channels) in {layer}, received events of shape {tuple(event_shape)}")
+        raise ValueError(
+            f"Expected images (batch, height, width, channels) in {layer}, received events of shape {tuple(event_shape)}"
+        )
     return tuple(event_shape)
 
 
@@ -80,26 +93,29 @@ class Squeeze(Reshaping):
         super().__init__(**kwargs)
         self.factor = check_width("factor", factor)
 
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
     def compute_output_shape(self, input_shape):
         h, w, c = check_image(input_shape[1:], "Squeeze")
         if h % self.factor or w % self.factor:
-            raise ValueError(f"Expected height and width that {self.factor} divides in Squeeze, received {h} x {w}")
+            raise ValueError(
+                f"Expected height and width that {self.factor} divides in Squeeze, received {h} x {w}"
+            )
         return (input_shape[0], h // self.factor, w // self.factor, c * self.factor**2)
 
     def forward_and_log_det(self, x, context=None, training=None):
         x = self.prepare(x)
         (h, w, _), c, f = self.latent_shape, self.event_shape[-1], self.factor
         blocks = ops.transpose(ops.reshape(x, (-1, h, f, w, f, c)), (0, 1, 3, 2, 4, 5))
-        return ops.reshape(blocks, (-1, *self.latent_shape)), ops.zeros_like(sum_event(x))
+        return ops.reshape(blocks, (-1, *self.latent_shape)), ops.zeros_like(
+            sum_event(x)
+        )
 
     def inverse_and_log_det(self, z, context=None, training=None):
         z = self.prepare_latent(z)
         (h, w, _), c, f = self.latent_shape, self.event_shape[-1], self.factor
         blocks = ops.transpose(ops.reshape(z, (-1, h, w, f, f, c)), (0, 1, 3, 2, 4, 5))
-        return ops.reshape(blocks, (-1, *self.event_shape)), ops.zeros_like(sum_event(z))
+        return ops.reshape(blocks, (-1, *self.event_shape)), ops.zeros_like(
+            sum_event(z)
+        )
 
 # %% ../nbs/32_multiscale.ipynb #multiscale-levels
 def level_shapes(
@@ -113,7 +129,9 @@ def level_shapes(
         event = tuple(chain.compute_output_shape((None, *event))[1:])
         if i < len(chains) - 1:
             if event[-1] % 2:
-                raise ValueError(f"Expected channels that can be halved after each chain of MultiScale, received {event[-1]}")
+                raise ValueError(
+                    f"Expected channels that can be halved after each chain of MultiScale, received {event[-1]}"
+                )
             event = (*event[:-1], event[-1] // 2)
         parts.append(event)
     return entering, parts
@@ -131,7 +149,9 @@ class MultiScale(Reshaping):
 
     def __init__(
         self,
-        chains: Sequence[Bijector],  # One for each level; a `Chain` of layers, as a rule
+        chains: Sequence[
+            Bijector
+        ],  # One for each level; a `Chain` of layers, as a rule
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -145,13 +165,6 @@ class MultiScale(Reshaping):
     def learns_units(self):
         return self.chains[0].learns_units
 
-    def get_config(self):
-        return {**super().get_config(), "chains": [keras.saving.serialize_keras_object(chain) for chain in self.chains]}
-
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config(restore(config, "chains"))
-
     def build(self, input_shape):
         entering, self.part_shapes = level_shapes(self.chains, input_shape[1:])
         for chain, event in zip(self.chains, entering):
@@ -164,18 +177,31 @@ class MultiScale(Reshaping):
 
     def split_latent(self, z):
         "The parts of latents `(batch, D)`, one for each level, each with the shape of its images."
-        z, ends = self.prepare_latent(z), np.cumsum([np.prod(part) for part in self.part_shapes])[:-1]
-        flats = ops.split(z, ends.tolist(), axis=1) if len(ends) else [z]  # TensorFlow cannot split into one
-        return [ops.reshape(flat, (-1, *part)) for flat, part in zip(flats, self.part_shapes)]
+        z, ends = (
+            self.prepare_latent(z),
+            np.cumsum([np.prod(part) for part in self.part_shapes])[:-1],
+        )
+        flats = (
+            ops.split(z, ends.tolist(), axis=1) if len(ends) else [z]
+        )  # TensorFlow cannot split into one
+        return [
+            ops.reshape(flat, (-1, *part))
+            for flat, part in zip(flats, self.part_shapes)
+        ]
 
     def join_latent(self, parts):
         "The latents `(batch, D)` of parts as `split_latent` gives them."
-        return ops.concatenate([ops.reshape(part, (-1, int(np.prod(part.shape[1:])))) for part in parts], axis=1)
+        return ops.concatenate(
+            [ops.reshape(part, (-1, int(np.prod(part.shape[1:])))) for part in parts],
+            axis=1,
+        )
 
     def forward_and_log_det(self, x, context=None, training=None):
         h, total, parts = self.prepare(x, context), 0, []
         for chain in self.chains:
-            h, log_det = chain.forward_and_log_det(h, context=context, training=training)
+            h, log_det = chain.forward_and_log_det(
+                h, context=context, training=training
+            )
             total = total + log_det
             h, *aside = [h] if chain is self.chains[-1] else ops.split(h, 2, axis=-1)
             parts += aside
@@ -184,8 +210,14 @@ class MultiScale(Reshaping):
     def inverse_and_log_det(self, z, context=None, training=None):
         (*parts, h), total = self.split_latent(z), 0
         for chain in reversed(self.chains):
-            h = h if chain is self.chains[-1] else ops.concatenate([h, parts.pop()], axis=-1)
-            h, log_det = chain.inverse_and_log_det(h, context=context, training=training)
+            h = (
+                h
+                if chain is self.chains[-1]
+                else ops.concatenate([h, parts.pop()], axis=-1)
+            )
+            h, log_det = chain.inverse_and_log_det(
+                h, context=context, training=training
+            )
             total = total + log_det
         return h, total
 

@@ -42,8 +42,14 @@ def small_png(
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi or figure.dpi, bbox_inches="tight")
     smooth = any(isinstance(c, QuadMesh) for ax in figure.axes for c in ax.collections)
-    method = Image.Quantize.MEDIANCUT if smooth else Image.Quantize.MAXCOVERAGE  # the latter keeps the hue of a few letters
-    image = Image.open(drawn).convert("RGB").quantize(256 if smooth else 128, method, kmeans=1, dither=Image.Dither.NONE)
+    method = (
+        Image.Quantize.MEDIANCUT if smooth else Image.Quantize.MAXCOVERAGE
+    )  # the latter keeps the hue of a few letters
+    image = (
+        Image.open(drawn)
+        .convert("RGB")
+        .quantize(256 if smooth else 128, method, kmeans=1, dither=Image.Dither.NONE)
+    )
     meta, small = PngInfo(), BytesIO()
     if alt:
         meta.add_itxt("Description", alt)
@@ -62,10 +68,16 @@ def save_figure(
     "Write a figure as a small PNG. **Raises** `ValueError` without alt text, for another format or a file too large."
     path = Path(path)
     if not alt.strip() or path.suffix != ".png":
-        raise ValueError(f"Expected alt text and a name that ends in .png, received alt={alt!r} and {path.name!r}")
-    content = small_png(figure if isinstance(figure, Figure) else figure.figure, dpi, alt)
+        raise ValueError(
+            f"Expected alt text and a name that ends in .png, received alt={alt!r} and {path.name!r}"
+        )
+    content = small_png(
+        figure if isinstance(figure, Figure) else figure.figure, dpi, alt
+    )
     if len(content) > 1000 * max_kb:
-        raise ValueError(f"Expected a file of at most {max_kb:g} kB, received {len(content) / 1000:.0f} kB at dpi={dpi}")
+        raise ValueError(
+            f"Expected a file of at most {max_kb:g} kB, received {len(content) / 1000:.0f} kB at dpi={dpi}"
+        )
     return path.write_bytes(content)
 
 # %% ../nbs/72_plot.ipynb #style
@@ -87,7 +99,9 @@ def use_style(
     rc = {
         "figure.dpi": 72,
         "savefig.dpi": 72,
-        "axes.prop_cycle": plt.cycler(color=[c for name, c in COLORS.items() if name != "reference"]),
+        "axes.prop_cycle": plt.cycler(
+            color=[c for name, c in COLORS.items() if name != "reference"]
+        ),
         "axes.edgecolor": "#9aa5b1",
         "axes.labelcolor": COLORS["reference"],
         "axes.titleweight": "bold",
@@ -98,12 +112,18 @@ def use_style(
         "lines.linewidth": 1.8,
         "figure.constrained_layout.use": False,  # every function asks for its layout itself
     }
-    rc |= dict.fromkeys(("font.size", "axes.labelsize"), 12 * font_scale) | {"axes.titlesize": 13 * font_scale}
-    rc |= dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.5 * font_scale)
+    rc |= dict.fromkeys(("font.size", "axes.labelsize"), 12 * font_scale) | {
+        "axes.titlesize": 13 * font_scale
+    }
+    rc |= dict.fromkeys(
+        ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.5 * font_scale
+    )
     sns.set_theme(context="notebook", style="whitegrid", rc=rc)
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and "inline" in plt.get_backend():
-        plt.close(plt.figure())  # loads the inline backend now: later it would put its own formatter over ours
+        plt.close(
+            plt.figure()
+        )  # loads the inline backend now: later it would put its own formatter over ours
         shell.display_formatter.formatters["image/png"].for_type(Figure, small_png)
 
 # %% ../nbs/72_plot.ipynb #new-axes
@@ -117,7 +137,10 @@ def to_numpy(
 def new_axes(
     rows: int = 1,  # Rows of panels
     columns: int = 1,  # Panels in a row
-    size: tuple[float, float] = (6.4, 4.2),  # Width and height of the whole figure in inches
+    size: tuple[float, float] = (
+        6.4,
+        4.2,
+    ),  # Width and height of the whole figure in inches
 ) -> np.ndarray | Axes:  # One axes, or an array of them as `plt.subplots` gives
     "Open a figure whose layout leaves room for labels and colour bars."
     return plt.subplots(rows, columns, figsize=size, layout="constrained")[1]
@@ -128,11 +151,18 @@ def finish(
     xlabel: str | None = None,  # Label of the horizontal axis
     ylabel: str | None = None,  # Label of the vertical axis
     title: str | None = None,  # Title of the panel
-    limits: Sequence | None = None,  # Limits as `read_limits` takes them; equal units with `equal`
+    limits: Sequence
+    | None = None,  # Limits as `read_limits` takes them; equal units with `equal`
     equal: bool = False,  # Give both axes the same unit
 ) -> Axes:  # The same axes
     "Label axes, set their limits, and give them equal units where they are a plane."
-    ax.set(**{k: v for k, v in {"xlabel": xlabel, "ylabel": ylabel, "title": title}.items() if v is not None})
+    ax.set(
+        **{
+            k: v
+            for k, v in {"xlabel": xlabel, "ylabel": ylabel, "title": title}.items()
+            if v is not None
+        }
+    )
     if limits is not None:
         x_range, y_range = read_limits(limits)
         ax.set(xlim=x_range, ylim=y_range)
@@ -159,7 +189,9 @@ def read_limits(
     "Return the limits of both axes. **Raises** `ValueError` unless low < high in both."
     pairs = np.asarray(limits, dtype="float64")
     if pairs.shape not in ((2,), (2, 2)) or not np.all(pairs[..., 0] < pairs[..., 1]):
-        raise ValueError(f"Expected limits (low, high) or a pair of them, low < high, received {limits}")
+        raise ValueError(
+            f"Expected limits (low, high) or a pair of them, low < high, received {limits}"
+        )
     (a, b), (c, d) = np.broadcast_to(pairs, (2, 2)).tolist()
     return (a, b), (c, d)
 
@@ -167,7 +199,9 @@ def read_limits(
 def square_limits(
     x: Any,  # Points, `(n, 2)`
     pad: float = 0.06,  # Margin as a share of the width
-) -> tuple[tuple[float, float], tuple[float, float]]:  # Limits of both axes, equally wide
+) -> tuple[
+    tuple[float, float], tuple[float, float]
+]:  # Limits of both axes, equally wide
     "Return limits around points that are equally wide in both directions. **Raises** `ValueError` for no finite point."
     x = plane_points(x)
     x = x[np.isfinite(x).all(axis=1)]
@@ -185,7 +219,14 @@ def reference_line(
     label: str | None = None,  # Text for the legend
 ) -> Axes:  # The same axes
     "Draw a horizontal dashed line: what the result is to be compared with."
-    ax.axhline(y, color=COLORS["reference"], linestyle=(0, (4, 2)), linewidth=1.4, label=label, zorder=3)
+    ax.axhline(
+        y,
+        color=COLORS["reference"],
+        linestyle=(0, (4, 2)),
+        linewidth=1.4,
+        label=label,
+        zorder=3,
+    )
     return finish(ax)
 
 
@@ -207,12 +248,20 @@ def curve(
     "Draw one line. **Raises** `ValueError` where `x` and `y` differ in length."
     x, y = to_numpy(x).reshape(-1), to_numpy(y).reshape(-1)
     if len(x) != len(y):
-        raise ValueError(f"Expected x and y of one length, received {len(x)} and {len(y)}")
+        raise ValueError(
+            f"Expected x and y of one length, received {len(x)} and {len(y)}"
+        )
     ax = new_axes() if ax is None else ax
     ax.plot(x, y, label=label, **line)
     if reference is not None:
         reference_line(ax, reference, reference_label)
-    ax.set(**{k: v for k, v in {"xscale": xscale, "yscale": yscale}.items() if v is not None})
+    ax.set(
+        **{
+            k: v
+            for k, v in {"xscale": xscale, "yscale": yscale}.items()
+            if v is not None
+        }
+    )
     return finish(ax, xlabel, ylabel, title)
 
 # %% ../nbs/72_plot.ipynb #curves
@@ -228,7 +277,9 @@ def curves(
     if not lines:
         raise ValueError("Expected at least one line, received none")
     ax = new_axes() if ax is None else ax
-    reference = {k: options.pop(k) for k in ("reference", "reference_label") if k in options}
+    reference = {
+        k: options.pop(k) for k in ("reference", "reference_label") if k in options
+    }
     for i, (label, y) in enumerate(lines.items()):
         last = reference if i == len(lines) - 1 else {}
         curve(x, y, ax=ax, label=label, marker=marker, **options, **last)
@@ -242,9 +293,19 @@ def read_history(
     history = getattr(run, "history", run)
     if not isinstance(history, Mapping):
         history = {"loss": history}
-    if "loss" not in history or to_numpy(history["loss"]).ndim != 1 or len(history["loss"]) == 0:
-        raise ValueError(f"Expected a non-empty list of losses under 'loss', received {history}")
-    return {k: to_numpy(history[k]).astype("float64") for k in ("loss", "val_loss") if k in history}
+    if (
+        "loss" not in history
+        or to_numpy(history["loss"]).ndim != 1
+        or len(history["loss"]) == 0
+    ):
+        raise ValueError(
+            f"Expected a non-empty list of losses under 'loss', received {history}"
+        )
+    return {
+        k: to_numpy(history[k]).astype("float64")
+        for k in ("loss", "val_loss")
+        if k in history
+    }
 
 
 def training_curves(
@@ -258,18 +319,35 @@ def training_curves(
 ) -> np.ndarray:  # The two axes: the whole, and the part from `zoom_from` on
     "Draw the losses of one or several runs, whole and zoomed in, with the floor they cannot pass."
     named = isinstance(runs, Mapping) and "loss" not in runs
-    losses = {k: read_history(v) for k, v in (runs if named else {"training": runs}).items()}
+    losses = {
+        k: read_history(v) for k, v in (runs if named else {"training": runs}).items()
+    }
     start = min(zoom_from, min(len(h["loss"]) for h in losses.values()) - 1)
     axes = np.asarray(new_axes(1, 2, (9.6, 3.9)) if axes is None else axes)
     for i, (label, history) in enumerate(losses.items()):
         color = list(COLORS.values())[i % 6]
         for kind, values in history.items():
-            text = label if kind == "loss" else (f"{label}, validation" if named else "validation")
+            text = (
+                label
+                if kind == "loss"
+                else (f"{label}, validation" if named else "validation")
+            )
             for ax in axes:
-                ax.plot(np.arange(1, len(values) + 1), values, color=color, ls="-" if kind == "loss" else ":", label=text)
-    shown = np.concatenate([v[start:] for h in losses.values() for v in h.values()] + [[] if entropy is None else [entropy]])
+                ax.plot(
+                    np.arange(1, len(values) + 1),
+                    values,
+                    color=color,
+                    ls="-" if kind == "loss" else ":",
+                    label=text,
+                )
+    shown = np.concatenate(
+        [v[start:] for h in losses.values() for v in h.values()]
+        + [[] if entropy is None else [entropy]]
+    )
     pad = 0.05 * (np.nanmax(shown) - np.nanmin(shown)) + 1e-9
-    axes[1].set(xlim=(start + 1, None), ylim=(np.nanmin(shown) - pad, np.nanmax(shown) + pad))
+    axes[1].set(
+        xlim=(start + 1, None), ylim=(np.nanmin(shown) - pad, np.nanmax(shown) + pad)
+    )
     for ax, title in zip(axes, titles or ("Full curve", f"From epoch {start + 1}")):
         if entropy is not None:
             reference_line(ax, entropy, f"true entropy {entropy:.4f}")
@@ -293,13 +371,34 @@ def scatter(
     "Draw points with equal units on both axes; those outside `limits` are counted in a corner."
     x = plane_points(x)
     ax = new_axes(size=(5.2, 5.0)) if ax is None else ax
-    paint = {"color": color} if isinstance(color, str) or np.ndim(color) == 0 else {"c": to_numpy(color), "cmap": "viridis"}
-    ax.scatter(x[:, 0], x[:, 1], s=size, alpha=alpha, linewidths=0, label=label, rasterized=True, **paint)
+    paint = (
+        {"color": color}
+        if isinstance(color, str) or np.ndim(color) == 0
+        else {"c": to_numpy(color), "cmap": "viridis"}
+    )
+    ax.scatter(
+        x[:, 0],
+        x[:, 1],
+        s=size,
+        alpha=alpha,
+        linewidths=0,
+        label=label,
+        rasterized=True,
+        **paint,
+    )
     if limits is not None:
         low, high = np.transpose(read_limits(limits))
         outside = int(np.sum(~np.all((x >= low) & (x <= high), axis=1)))
         if outside:
-            ax.text(0.98, 0.02, f"{outside:,} outside", transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
+            ax.text(
+                0.98,
+                0.02,
+                f"{outside:,} outside",
+                transform=ax.transAxes,
+                ha="right",
+                va="bottom",
+                fontsize=9,
+            )
     return finish(ax, xlabel, ylabel, title, limits, equal=True)
 
 # %% ../nbs/72_plot.ipynb #joint
@@ -311,25 +410,56 @@ def joint(
     color: str = COLORS["data"],  # Colour of points and histograms
     bins: int = 50,  # Bars of each histogram
     height: float = 5.6,  # Width and height of the figure in inches
-    labels: Sequence[str] = ("$x_1$", "$x_2$"),  # Labels of the axes; `$z_1$`, `$z_2$` suit a pushforward
+    labels: Sequence[str] = (
+        "$x_1$",
+        "$x_2$",
+    ),  # Labels of the axes; `$z_1$`, `$z_2$` suit a pushforward
     title: str | None = None,  # Title above the upper margin
 ) -> sns.JointGrid:  # With `ax_joint`, `ax_marg_x`, `ax_marg_y` and `figure`
     "Draw points with a histogram of each coordinate on the margins."
     x = plane_points(x)
-    with plt.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+    with plt.rc_context(
+        {"figure.constrained_layout.use": False, "figure.autolayout": False}
+    ):
         grid = sns.JointGrid(x=x[:, 0], y=x[:, 1], height=height, ratio=5, space=0.08)
-    grid.figure.subplots_adjust(left=0.12, right=0.98, bottom=0.1, top=0.96)  # as wide as high: a square panel
-    scatter(x, ax=grid.ax_joint, color=color, limits=limits, xlabel=labels[0], ylabel=labels[1])
-    grid.ax_joint.set_aspect("auto")  # equal ranges in a square panel: equal units, and margins that fit
+    grid.figure.subplots_adjust(
+        left=0.12, right=0.98, bottom=0.1, top=0.96
+    )  # as wide as high: a square panel
+    scatter(
+        x,
+        ax=grid.ax_joint,
+        color=color,
+        limits=limits,
+        xlabel=labels[0],
+        ylabel=labels[1],
+    )
+    grid.ax_joint.set_aspect(
+        "auto"
+    )  # equal ranges in a square panel: equal units, and margins that fit
     span = read_limits(limits) if limits is not None else square_limits(x)
     grid.ax_joint.set(xlim=span[0], ylim=span[1])
-    for ax, column, way in ((grid.ax_marg_x, 0, "vertical"), (grid.ax_marg_y, 1, "horizontal")):
+    for ax, column, way in (
+        (grid.ax_marg_x, 0, "vertical"),
+        (grid.ax_marg_y, 1, "horizontal"),
+    ):
         style = {"color": color, "alpha": 0.75, "edgecolor": "white", "linewidth": 0.4}
-        ax.hist(x[:, column], bins=bins, range=span[column], density=True, orientation=way, **style)
+        ax.hist(
+            x[:, column],
+            bins=bins,
+            range=span[column],
+            density=True,
+            orientation=way,
+            **style,
+        )
         if normal:
             t = np.linspace(*span[column], 300)
             phi = np.exp(-0.5 * t**2) / np.sqrt(2.0 * np.pi)
-            ax.plot(*((t, phi) if column == 0 else (phi, t)), color=COLORS["reference"], lw=1.6, label="N(0, 1)")
+            ax.plot(
+                *((t, phi) if column == 0 else (phi, t)),
+                color=COLORS["reference"],
+                lw=1.6,
+                label="N(0, 1)",
+            )
         ax.grid(False)
     if normal:
         grid.ax_marg_x.legend(loc="upper left", borderaxespad=0.1)
@@ -341,7 +471,8 @@ def joint(
 def side_by_side(
     clouds: Mapping[str, Any],  # Title to points, `(n, 2)` each
     *,
-    limits: Sequence | None = None,  # Limits common to all panels; from the points when left out
+    limits: Sequence
+    | None = None,  # Limits common to all panels; from the points when left out
     colors: Sequence[Any] | None = None,  # One colour for each panel
     labels: Sequence[str] = ("$x_1$", "$x_2$"),  # Labels of the axes
     size: float = 5.0,  # Area of a point in points squared
@@ -351,15 +482,36 @@ def side_by_side(
     if not clouds:
         raise ValueError("Expected at least one cloud of points, received none")
     points = {title: plane_points(x) for title, x in clouds.items()}
-    limits = square_limits(np.concatenate(list(points.values()))) if limits is None else limits
+    limits = (
+        square_limits(np.concatenate(list(points.values())))
+        if limits is None
+        else limits
+    )
     n = len(points)
-    axes = np.atleast_1d(new_axes(1, n, (min(4.5 * n, 11.0), min(4.5, 11.0 / n) + 0.2)) if axes is None else axes)
+    axes = np.atleast_1d(
+        new_axes(1, n, (min(4.5 * n, 11.0), min(4.5, 11.0 / n) + 0.2))
+        if axes is None
+        else axes
+    )
     if len(axes) != n:
         raise ValueError(f"Expected {n} axes, one for each cloud, received {len(axes)}")
-    colors = [COLORS["data"], COLORS["samples"], COLORS["latent"], COLORS["other"]] if colors is None else colors
+    colors = (
+        [COLORS["data"], COLORS["samples"], COLORS["latent"], COLORS["other"]]
+        if colors is None
+        else colors
+    )
     for i, (ax, (title, x)) in enumerate(zip(axes, points.items())):
         color = colors[i % len(colors)]
-        scatter(x, ax=ax, limits=limits, color=color, size=size, title=title, xlabel=labels[0], ylabel=labels[1] if i == 0 else "")
+        scatter(
+            x,
+            ax=ax,
+            limits=limits,
+            color=color,
+            size=size,
+            title=title,
+            xlabel=labels[0],
+            ylabel=labels[1] if i == 0 else "",
+        )
     return axes
 
 # %% ../nbs/72_plot.ipynb #density-grid
@@ -367,21 +519,34 @@ def density_grid(
     log_prob: Any,  # Function of points, object with a `log_prob`, or log-densities `(size, size)`
     limits: Sequence = (-2.5, 2.5),  # Limits of the axes
     size: int = 220,  # Grid points in each direction
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # Positions `(size,)` twice, log-densities `(size, size)`
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # Positions `(size,)` twice, log-densities `(size, size)`
     "Return the positions of a grid and the log-density on it; rows go up. **Raises** `ValueError` for a wrong shape."
-    x, y = (np.linspace(low, high, size, dtype="float32") for low, high in read_limits(limits))
+    x, y = (
+        np.linspace(low, high, size, dtype="float32")
+        for low, high in read_limits(limits)
+    )
     function = getattr(log_prob, "log_prob", log_prob)
     if callable(function):
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         values = to_numpy(function(points))
         if values.size != size**2:
-            raise ValueError(f"Expected {size**2} log-densities, one for each point, received shape {values.shape}")
+            raise ValueError(
+                f"Expected {size**2} log-densities, one for each point, received shape {values.shape}"
+            )
         return x, y, values.reshape(size, size)
     values = to_numpy(function)
     if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(f"Expected log-densities on a grid, (size, size), received shape {values.shape}")
+        raise ValueError(
+            f"Expected log-densities on a grid, (size, size), received shape {values.shape}"
+        )
     (a, b), (c, d) = read_limits(limits)
-    return np.linspace(a, b, values.shape[1]), np.linspace(c, d, values.shape[0]), values
+    return (
+        np.linspace(a, b, values.shape[1]),
+        np.linspace(c, d, values.shape[0]),
+        values,
+    )
 
 
 def density_maps(
@@ -420,14 +585,32 @@ def density_map(
     shown = np.maximum(values, floor) if log else np.exp(values)
     ax = new_axes(size=(5.6, 4.6)) if ax is None else ax
     low = None if log else 0.0
-    mesh = ax.pcolormesh(x, y, shown, cmap="viridis" if log else "magma", vmin=low, vmax=vmax, rasterized=True)
+    mesh = ax.pcolormesh(
+        x,
+        y,
+        shown,
+        cmap="viridis" if log else "magma",
+        vmin=low,
+        vmax=vmax,
+        rasterized=True,
+    )
     if data is not None:
         points = plane_points(data)[:1000]
-        ax.scatter(points[:, 0], points[:, 1], s=2.0, alpha=0.35, color="white", linewidths=0)
+        ax.scatter(
+            points[:, 0], points[:, 1], s=2.0, alpha=0.35, color="white", linewidths=0
+        )
     ax.grid(False)
     if colorbar:
-        ax.figure.colorbar(mesh, cax=ax.inset_axes([1.04, 0.0, 0.05, 1.0]), extend="min" if cut else "neither")
-    title = ("Log-density $\\log p(x)$" if log else "Density $p(x)$") if title is None else title
+        ax.figure.colorbar(
+            mesh,
+            cax=ax.inset_axes([1.04, 0.0, 0.05, 1.0]),
+            extend="min" if cut else "neither",
+        )
+    title = (
+        ("Log-density $\\log p(x)$" if log else "Density $p(x)$")
+        if title is None
+        else title
+    )
     return finish(ax, "$x_1$", "$x_2$", title, limits, equal=True)
 
 # %% ../nbs/72_plot.ipynb #error-histogram
@@ -446,11 +629,28 @@ def error_histogram(
     if len(errors) == 0 or not np.all(errors >= 0.0) or not np.all(np.isfinite(errors)):
         raise ValueError("Expected finite errors >= 0, at least one, received others")
     ax = new_axes(size=(6.4, 3.8)) if ax is None else ax
-    ax.hist(np.log10(np.maximum(errors, floor)), bins=bins, color=color, alpha=0.8, edgecolor="white", linewidth=0.4)
-    marks = {"median": np.median(errors), "95 %": np.quantile(errors, 0.95), "maximum": errors.max()}
+    ax.hist(
+        np.log10(np.maximum(errors, floor)),
+        bins=bins,
+        color=color,
+        alpha=0.8,
+        edgecolor="white",
+        linewidth=0.4,
+    )
+    marks = {
+        "median": np.median(errors),
+        "95 %": np.quantile(errors, 0.95),
+        "maximum": errors.max(),
+    }
     for (name, value), dash in zip(marks.items(), ("-", (0, (5, 2)), (0, (1, 1.5)))):
         at = np.log10(max(value, floor))
-        ax.axvline(at, color=COLORS["reference"], linestyle=dash, linewidth=1.5, label=f"{name} {value:.1e}")
+        ax.axvline(
+            at,
+            color=COLORS["reference"],
+            linestyle=dash,
+            linewidth=1.5,
+            label=f"{name} {value:.1e}",
+        )
     return finish(ax, xlabel, "count", title)
 
 # %% ../nbs/72_plot.ipynb #layer-strip
@@ -463,11 +663,13 @@ def layer_names(
 
 def layer_strip(
     states: Sequence[Any],  # The states, L + 1 arrays `(n, 2)`
-    names: Sequence[str] | None = None,  # Names of the L layers, as `layer_names` gives them
+    names: Sequence[str]
+    | None = None,  # Names of the L layers, as `layer_names` gives them
     *,
     columns: int = 5,  # Panels in a row
     limits: Sequence = (-3.5, 3.5),  # Limits common to all panels
-    color: Any | None = None,  # One number for each point; the first coordinate of the first state when left out
+    color: Any
+    | None = None,  # One number for each point; the first coordinate of the first state when left out
     size: float = 2.5,  # Area of a point in points squared
     panel: float = 2.05,  # Width of a panel in inches
 ) -> np.ndarray:  # The axes of the L + 1 panels, flat
@@ -475,14 +677,27 @@ def layer_strip(
     states = [plane_points(s) for s in states]
     names = ["layer"] * (len(states) - 1) if names is None else list(names)
     if len(states) < 1 or len(names) != len(states) - 1:
-        raise ValueError(f"Expected L + 1 states for {len(names)} layers, received {len(states)} states")
+        raise ValueError(
+            f"Expected L + 1 states for {len(names)} layers, received {len(states)} states"
+        )
     color = states[0][:, 0] if color is None else color
     columns = min(columns, len(states))
     rows = -(-len(states) // columns)
-    axes = np.atleast_1d(new_axes(rows, columns, (panel * columns, (panel + 0.22) * rows))).ravel()
+    axes = np.atleast_1d(
+        new_axes(rows, columns, (panel * columns, (panel + 0.22) * rows))
+    ).ravel()
     titles = ["0: data $x$"] + [f"{i}: {name}" for i, name in enumerate(names, start=1)]
     for i, (ax, state, title) in enumerate(zip(axes, states, titles)):
-        scatter(state, ax=ax, limits=limits, color=color, size=size, alpha=0.7, xlabel="", ylabel="")
+        scatter(
+            state,
+            ax=ax,
+            limits=limits,
+            color=color,
+            size=size,
+            alpha=0.7,
+            xlabel="",
+            ylabel="",
+        )
         last = " $= z$" if i == len(names) > 0 else ""
         ax.set_title(title + last, fontsize=9.5, fontweight="normal", pad=4)
         ax.tick_params(labelsize=8, pad=0)
@@ -495,8 +710,10 @@ def layer_strip(
 def heat_map(
     matrix: Any,  # Values, `(rows, columns)`
     *,
-    split: int | None = None,  # Draw lines before this row and column: the edge of the blocks
-    annotate: bool | None = None,  # Write the values in the cells; up to 10 x 10 when left out
+    split: int
+    | None = None,  # Draw lines before this row and column: the edge of the blocks
+    annotate: bool
+    | None = None,  # Write the values in the cells; up to 10 x 10 when left out
     digits: int = 2,  # Decimals of the values
     rows: Sequence[str] | None = None,  # Labels of the rows
     columns: Sequence[str] | None = None,  # Labels of the columns
@@ -507,7 +724,9 @@ def heat_map(
     "Draw a matrix with zero in white. **Raises** `ValueError` unless it has two axes."
     matrix = to_numpy(matrix)
     if matrix.ndim != 2:
-        raise ValueError(f"Expected a matrix (rows, columns), received shape {matrix.shape}")
+        raise ValueError(
+            f"Expected a matrix (rows, columns), received shape {matrix.shape}"
+        )
     ax = new_axes(size=(4.8, 4.0)) if ax is None else ax
     top = max(float(np.nanmax(np.abs(matrix))), 1e-30)
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top)
@@ -515,12 +734,24 @@ def heat_map(
         for (i, j), value in np.ndenumerate(matrix):
             dark = abs(value) > 0.6 * top
             text = "0" if value == 0 else f"{value:.{digits}f}"
-            ax.text(j, i, text, ha="center", va="center", fontsize=9.5, color="white" if dark else COLORS["reference"])
+            ax.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color="white" if dark else COLORS["reference"],
+            )
     if split is not None:
         for line in (ax.axhline, ax.axvline):
             line(split - 0.5, color=COLORS["reference"], linewidth=1.4)
-    ax.set_xticks(range(matrix.shape[1]), columns or [str(j + 1) for j in range(matrix.shape[1])])
-    ax.set_yticks(range(matrix.shape[0]), rows or [str(i + 1) for i in range(matrix.shape[0])])
+    ax.set_xticks(
+        range(matrix.shape[1]), columns or [str(j + 1) for j in range(matrix.shape[1])]
+    )
+    ax.set_yticks(
+        range(matrix.shape[0]), rows or [str(i + 1) for i in range(matrix.shape[0])]
+    )
     ax.grid(False)
     if colorbar:
         ax.figure.colorbar(image, cax=ax.inset_axes([1.04, 0.0, 0.05, 1.0]))
@@ -529,7 +760,8 @@ def heat_map(
 # %% ../nbs/72_plot.ipynb #jacobian-map
 def jacobian_map(
     jacobian: Any,  # Derivatives of the outputs (rows) by the inputs (columns), `(d, d)`
-    mask: Sequence[bool] | None = None,  # True = kept: puts these first, with lines between the blocks
+    mask: Sequence[bool]
+    | None = None,  # True = kept: puts these first, with lines between the blocks
     *,
     letters: Sequence[str] = ("z", "x"),  # What the rows and the columns are
     ax: Axes | None = None,  # Where to draw
@@ -538,20 +770,44 @@ def jacobian_map(
     "Draw a Jacobian, kept dimensions first, exact zeros hatched. **Raises** `ValueError` unless it is square and fits the mask."
     jacobian = to_numpy(jacobian)
     if jacobian.ndim != 2 or jacobian.shape[0] != jacobian.shape[1]:
-        raise ValueError(f"Expected a square Jacobian (d, d), received shape {jacobian.shape}")
-    kept = np.zeros(len(jacobian), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+        raise ValueError(
+            f"Expected a square Jacobian (d, d), received shape {jacobian.shape}"
+        )
+    kept = (
+        np.zeros(len(jacobian), dtype=bool)
+        if mask is None
+        else np.asarray(mask, dtype=bool)
+    )
     if kept.shape != jacobian.shape[:1]:
-        raise ValueError(f"Expected a mask of length {len(jacobian)}, received mask.shape={kept.shape}")
+        raise ValueError(
+            f"Expected a mask of length {len(jacobian)}, received mask.shape={kept.shape}"
+        )
     order = np.argsort(~kept, kind="stable")
     shown = jacobian[np.ix_(order, order)]
     rows, columns = ([f"${letter}_{{{i + 1}}}$" for i in order] for letter in letters)
     split = int(kept.sum()) if mask is not None else None
     ax = heat_map(shown, split=split, rows=rows, columns=columns, ax=ax, **options)
     for i, j in np.argwhere(shown == 0):
-        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc="#eceff2", ec="#c3cad3", hatch="////", lw=0.0, zorder=1.5))
+        ax.add_patch(
+            Rectangle(
+                (j - 0.5, i - 0.5),
+                1,
+                1,
+                fc="#eceff2",
+                ec="#c3cad3",
+                hatch="////",
+                lw=0.0,
+                zorder=1.5,
+            )
+        )
     if (shown == 0).any():
         key = Patch(fc="#eceff2", ec="#c3cad3", hatch="////", lw=0.0, label="exactly 0")
-        ax.legend(handles=[key], loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
+        ax.legend(
+            handles=[key],
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.08),
+            frameon=False,
+        )
     return ax
 
 # %% ../nbs/72_plot.ipynb #image-mosaic
@@ -561,13 +817,19 @@ def image_mosaic(
     value_range: tuple[float, float] = (0.0, 1.0),  # What is drawn black and white
     gap: int = 1,  # White pixels between two images
     cmap: str = "gray",  # Colours of a single channel
-) -> tuple[np.ndarray, int]:  # Picture `(rows * (height + gap) - gap, ..., 3)`; how many numbers are outside the range
+) -> tuple[
+    np.ndarray, int
+]:  # Picture `(rows * (height + gap) - gap, ..., 3)`; how many numbers are outside the range
     "Join images in one picture, row by row. **Raises** `ValueError` for another shape, and unless low < high."
     images, (low, high) = to_numpy(images).astype("float64"), value_range
     if images.ndim != 4 or images.shape[3] not in (1, 3) or images.size == 0:
-        raise ValueError(f"Expected images (n, height, width, channels) with 1 or 3 channels, received shape {images.shape}")
+        raise ValueError(
+            f"Expected images (n, height, width, channels) with 1 or 3 channels, received shape {images.shape}"
+        )
     if not low < high:
-        raise ValueError(f"Expected value_range=(low, high) with low < high, received {value_range}")
+        raise ValueError(
+            f"Expected value_range=(low, high) with low < high, received {value_range}"
+        )
     n, height, width, channels = images.shape
     rows, height, width = -(-n // columns), height + gap, width + gap
     shade = (images - low) / (high - low)
@@ -576,8 +838,14 @@ def image_mosaic(
     cells = np.ones((rows * columns, height, width, 3))
     colored[np.isnan(shade).any(axis=3)] = to_rgb(COLORS["error"])
     cells[:n, : height - gap, : width - gap] = colored
-    picture = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
-    return picture[: rows * height - gap, : columns * width - gap], int(np.sum(~((shade >= 0.0) & (shade <= 1.0))))
+    picture = (
+        cells.reshape(rows, columns, height, width, 3)
+        .swapaxes(1, 2)
+        .reshape(rows * height, columns * width, 3)
+    )
+    return picture[: rows * height - gap, : columns * width - gap], int(
+        np.sum(~((shade >= 0.0) & (shade <= 1.0)))
+    )
 
 # %% ../nbs/72_plot.ipynb #image-grid
 def image_grid(
@@ -585,7 +853,10 @@ def image_grid(
     *,
     rows: int | None = None,  # Rows of the grid; as many as are needed when left out
     columns: int | None = None,  # Images in a row; a square grid when both are left out
-    value_range: tuple[float, float] = (0.0, 1.0),  # What is drawn black and white: (0, 255) for bytes
+    value_range: tuple[float, float] = (
+        0.0,
+        1.0,
+    ),  # What is drawn black and white: (0, 255) for bytes
     row_labels: Sequence[Any] | None = None,  # What stands left of each row
     gap: int = 1,  # White pixels between two images
     cmap: str = "gray",  # Colours of a single channel
@@ -594,23 +865,41 @@ def image_grid(
 ) -> Axes:  # The axes drawn in
     "Draw many images as one picture, row by row. **Raises** `ValueError` where they do not fit, or for other shapes."
     n = len(images)
-    if any(v is not None and v < 1 for v in (rows, columns)) or (rows and columns and rows * columns < n):
-        raise ValueError(f"Expected room for {n} images, received rows={rows}, columns={columns}")
+    if any(v is not None and v < 1 for v in (rows, columns)) or (
+        rows and columns and rows * columns < n
+    ):
+        raise ValueError(
+            f"Expected room for {n} images, received rows={rows}, columns={columns}"
+        )
     columns = columns or (-(-n // rows) if rows else int(np.ceil(np.sqrt(n))))
     picture, outside = image_mosaic(images, columns, value_range, gap, cmap)
     step = to_numpy(images).shape[1] + gap
     rows = (len(picture) + gap) // step
     if row_labels is not None and len(row_labels) != rows:
-        raise ValueError(f"Expected {rows} row_labels, one for each row, received {len(row_labels)}")
+        raise ValueError(
+            f"Expected {rows} row_labels, one for each row, received {len(row_labels)}"
+        )
     if ax is None:
-        height, width = np.array(picture.shape[:2]) * max(1, min(8, 520 // max(picture.shape))) / 72.0
-        margins = (0.2 + 0.7 * (row_labels is not None), 0.2 + 0.3 * (title is not None) + 0.3 * bool(outside))
-        ax = new_axes(size=(min(width, 11.0) + margins[0], min(height, 11.0) + margins[1]))
+        height, width = (
+            np.array(picture.shape[:2])
+            * max(1, min(8, 520 // max(picture.shape)))
+            / 72.0
+        )
+        margins = (
+            0.2 + 0.7 * (row_labels is not None),
+            0.2 + 0.3 * (title is not None) + 0.3 * bool(outside),
+        )
+        ax = new_axes(
+            size=(min(width, 11.0) + margins[0], min(height, 11.0) + margins[1])
+        )
     ax.imshow(picture)
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
     if row_labels is not None:
-        ax.set_yticks(step * np.arange(rows) + (step - gap - 1) / 2, [str(label) for label in row_labels])
+        ax.set_yticks(
+            step * np.arange(rows) + (step - gap - 1) / 2,
+            [str(label) for label in row_labels],
+        )
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     note = f"{outside:,} of {to_numpy(images).size:,} values outside {value_range[0]:g} to {value_range[1]:g}"
@@ -631,18 +920,39 @@ def bars(
 ) -> Axes:  # The axes drawn in
     "Draw horizontal bars, the first on top. **Raises** `ValueError` for none, or for values <= 0 on a log axis."
     lengths = np.array([float(v) for v in values.values()])
-    if len(lengths) == 0 or not np.all(np.isfinite(lengths)) or (log and not np.all(lengths > 0.0)):
-        raise ValueError(f"Expected finite values, positive on a log axis, received {dict(values)}")
+    if (
+        len(lengths) == 0
+        or not np.all(np.isfinite(lengths))
+        or (log and not np.all(lengths > 0.0))
+    ):
+        raise ValueError(
+            f"Expected finite values, positive on a log axis, received {dict(values)}"
+        )
     ax = new_axes(size=(7.2, 0.42 * len(lengths) + 1.2)) if ax is None else ax
-    colors = [COLORS["data"] if not highlight or name in highlight else "#b8c2cc" for name in values]
+    colors = [
+        COLORS["data"] if not highlight or name in highlight else "#b8c2cc"
+        for name in values
+    ]
     drawn = ax.barh(list(values), lengths, color=colors, height=0.66)
-    ax.bar_label(drawn, [fmt.format(v) for v in lengths], padding=4, fontsize=10, bbox={"fc": "white", "ec": "none", "pad": 1})
+    ax.bar_label(
+        drawn,
+        [fmt.format(v) for v in lengths],
+        padding=4,
+        fontsize=10,
+        bbox={"fc": "white", "ec": "none", "pad": 1},
+    )
     ax.invert_yaxis()
     ax.set_xscale("log" if log else "linear")
     ax.margins(x=0.12)
     ax.grid(False, axis="y")
     if reference is not None:
-        ax.axvline(reference, color=COLORS["reference"], ls=(0, (4, 2)), lw=1.4, label=reference_label)
+        ax.axvline(
+            reference,
+            color=COLORS["reference"],
+            ls=(0, (4, 2)),
+            lw=1.4,
+            label=reference_label,
+        )
     return finish(ax, xlabel, "", title)
 
 # %% ../nbs/72_plot.ipynb #layer-gaussianity
@@ -652,11 +962,23 @@ def layer_gaussianity(
     axes: Sequence[Axes] | None = None,  # One for each statistic
 ) -> np.ndarray:  # The axes
     "Draw each statistic of normality from data to latent, with the band of true normals."
-    axes = new_axes(1, len(result.values), (2.3 * len(result.values), 2.7)) if axes is None else axes
+    axes = (
+        new_axes(1, len(result.values), (2.3 * len(result.values), 2.7))
+        if axes is None
+        else axes
+    )
     axes = np.atleast_1d(axes)
     for ax, (name, values) in zip(axes, result.values.items(), strict=True):
-        ax.axhspan(*result.band[name], color=COLORS["muted"], alpha=0.35, lw=0, label="true normals")
-        ax.plot(np.arange(len(values)), values, color=COLORS["latent"], marker="o", ms=4)
+        ax.axhspan(
+            *result.band[name],
+            color=COLORS["muted"],
+            alpha=0.35,
+            lw=0,
+            label="true normals",
+        )
+        ax.plot(
+            np.arange(len(values)), values, color=COLORS["latent"], marker="o", ms=4
+        )
         ax.set_ylim(bottom=0.0)
         ax.xaxis.get_major_locator().set_params(integer=True)
         finish(ax, "layer", title=name)
@@ -674,11 +996,24 @@ def round_trips(
     "Draw the round-trip error of each layer and of the whole flow, with the tolerance; a layer without one has no mark."
     checks = [*report.layers, report.whole]
     errors = np.array([c.round_trip for c in checks], dtype="float64")
-    names = [f"{i} {c.name}" for i, c in enumerate(report.layers, start=1)] + ["whole flow"]
+    names = [f"{i} {c.name}" for i, c in enumerate(report.layers, start=1)] + [
+        "whole flow"
+    ]
     ax = new_axes(size=(7.2, 0.3 * len(checks) + 1.2)) if ax is None else ax
-    colors = [COLORS["error"] if e > report.tolerance else COLORS["data"] for e in errors]
-    ax.hlines(np.arange(len(checks)), floor, np.maximum(errors, floor), colors=colors, lw=2.0)
-    ax.scatter(np.maximum(errors, floor), np.arange(len(checks)), c=colors, s=36, zorder=3, clip_on=False)
+    colors = [
+        COLORS["error"] if e > report.tolerance else COLORS["data"] for e in errors
+    ]
+    ax.hlines(
+        np.arange(len(checks)), floor, np.maximum(errors, floor), colors=colors, lw=2.0
+    )
+    ax.scatter(
+        np.maximum(errors, floor),
+        np.arange(len(checks)),
+        c=colors,
+        s=36,
+        zorder=3,
+        clip_on=False,
+    )
     ax.axvline(report.tolerance, color=COLORS["reference"], ls=(0, (4, 2)), lw=1.4)
     ax.set(xscale="log", xlim=(floor, None), ylim=(len(checks) - 0.5, -0.5))
     ax.set_yticks(range(len(checks)), names)
@@ -693,14 +1028,30 @@ def layer_gains(
     "Draw what each layer adds to a sum, with two standard errors to both sides."
     results = [results] if hasattr(results, "gains") else list(results)
     n = max(len(r.gains) for r in results)
-    axes = new_axes(1, len(results), (min(5.2 * len(results), 11.0), 0.3 * n + 1.4)) if axes is None else axes
+    axes = (
+        new_axes(1, len(results), (min(5.2 * len(results), 11.0), 0.3 * n + 1.4))
+        if axes is None
+        else axes
+    )
     axes = np.atleast_1d(axes)
     for i, (ax, result) in enumerate(zip(axes, results, strict=True)):
         at = np.arange(len(result.gains))
         bar = {"ecolor": COLORS["reference"], "capsize": 3, "error_kw": {"lw": 1.2}}
-        ax.barh(at, result.gains, xerr=2.0 * np.asarray(result.errors), color=COLORS["data"], height=0.66, **bar)
+        ax.barh(
+            at,
+            result.gains,
+            xerr=2.0 * np.asarray(result.errors),
+            color=COLORS["data"],
+            height=0.66,
+            **bar,
+        )
         ax.axvline(0.0, color=COLORS["reference"], lw=1.0)
-        ax.set_yticks(at, result.names if i == 0 or result.names != results[0].names else [""] * len(at))
+        ax.set_yticks(
+            at,
+            result.names
+            if i == 0 or result.names != results[0].names
+            else [""] * len(at),
+        )
         ax.set_ylim(len(at) - 0.5, -0.5)
         ax.grid(False, axis="y")
         finish(ax, "nats", title=f"{result.quantity}: {result.total.value:.2f} removed")
@@ -715,8 +1066,16 @@ def band_panel(
 ) -> Axes:
     "Draw a grey band and the diagonal."
     ax = new_axes(size=(5.0, 4.4)) if ax is None else ax
-    ax.fill_between(x, low, high, color=COLORS["muted"], alpha=0.35, lw=0, label="by chance")
-    ax.plot([min(x), max(x)], [min(x), max(x)], color=COLORS["reference"], lw=1.2, ls=(0, (4, 2)))
+    ax.fill_between(
+        x, low, high, color=COLORS["muted"], alpha=0.35, lw=0, label="by chance"
+    )
+    ax.plot(
+        [min(x), max(x)],
+        [min(x), max(x)],
+        color=COLORS["reference"],
+        lw=1.2,
+        ls=(0, (4, 2)),
+    )
     return ax
 
 
@@ -730,7 +1089,14 @@ def qq(
     "Draw sorted values over normal quantiles, the diagonal, and the band for all points at once."
     ax = band_panel(points.normal, points.low, points.high, ax)
     for i, column in enumerate(points.sample.T[:most]):
-        ax.plot(points.normal, column, ".", ms=4.5, label=f"dimension {i}", color=list(COLORS.values())[i % 6])
+        ax.plot(
+            points.normal,
+            column,
+            ".",
+            ms=4.5,
+            label=f"dimension {i}",
+            color=list(COLORS.values())[i % 6],
+        )
     return finish(ax, "normal quantile", "sorted values", title)
 
 
@@ -742,7 +1108,14 @@ def coverage_curve(
 ) -> Axes:  # The axes drawn in
     "Draw the share of points inside regions over the regions' probability."
     ax = band_panel(result.nominal, result.low, result.high, ax)
-    ax.plot(result.nominal, result.share, color=COLORS["latent"], marker="o", ms=4, label="share inside")
+    ax.plot(
+        result.nominal,
+        result.share,
+        color=COLORS["latent"],
+        marker="o",
+        ms=4,
+        label="share inside",
+    )
     return finish(ax, "probability under the flow", "share of the points", title)
 
 # %% ../nbs/72_plot.ipynb #pit-histogram
@@ -758,14 +1131,28 @@ def pit_histogram(
     u = to_numpy(u)
     u = u[:, None] if u.ndim == 1 else u
     if u.ndim != 2 or len(u) == 0 or not np.all((u >= 0.0) & (u <= 1.0)):
-        raise ValueError(f"Expected values in [0, 1] of shape (n,) or (n, D), received shape {u.shape} with others")
+        raise ValueError(
+            f"Expected values in [0, 1] of shape (n,) or (n, D), received shape {u.shape} with others"
+        )
     ax = new_axes(size=(5.6, 3.8)) if ax is None else ax
     low, high = binomial_band(len(u), 1.0 / bins, confidence)
-    ax.axhspan(bins * float(low), bins * float(high), color=COLORS["muted"], alpha=0.35, lw=0, label="by chance")
+    ax.axhspan(
+        bins * float(low),
+        bins * float(high),
+        color=COLORS["muted"],
+        alpha=0.35,
+        lw=0,
+        label="by chance",
+    )
     for i, column in enumerate(u.T):
         heights, edges = np.histogram(column, bins=bins, range=(0.0, 1.0))
         style = {"color": list(COLORS.values())[(i + 1) % 6], "lw": 1.8}
-        ax.stairs(bins * heights / len(u), edges, label=f"dimension {i}" if u.shape[1] > 1 else None, **style)
+        ax.stairs(
+            bins * heights / len(u),
+            edges,
+            label=f"dimension {i}" if u.shape[1] > 1 else None,
+            **style,
+        )
     reference_line(ax, 1.0)
     ax.set(xlim=(0.0, 1.0), ylim=(0.0, None))
     return finish(ax, "probability integral transform", "density", title)

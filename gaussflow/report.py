@@ -25,21 +25,27 @@ def read_rows(
     flow: NormalizingFlow,  # The flow that they are meant for
     x: Any,  # Events `(n, *event)`, or `{"x": events, "context": c}`
     context: Any = None,  # Side information, one row per event
-    max_points: int | None = None,  # Keep at most so many rows, drawn without replacement; `None`: all
+    max_points: int
+    | None = None,  # Keep at most so many rows, drawn without replacement; `None`: all
     seed: int = 0,  # Of that draw
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Read events for a flow, and build it if need be. **Returns** events, context and the numbers of the rows kept.
 
     **Raises** `ValueError` for no array, no event, another event shape, NaN or infinity, and a context of another length.
     """
-    x, context = (ops.convert_to_numpy(part) if is_tensor(part) else part for part in flow.read(x, context))
+    x, context = (
+        ops.convert_to_numpy(part) if is_tensor(part) else part
+        for part in flow.read(x, context)
+    )
     if len(x) == 0:
         raise ValueError(f"Expected at least one event, received x of shape {x.shape}")
     check_finite(x)
     x, context = x.astype(flow.compute_dtype), repeat_row(context, len(x))
     rows = np.arange(len(x))
     if max_points is not None and len(x) > max_points:
-        rows = np.sort(np.random.default_rng(seed).choice(len(x), max_points, replace=False))
+        rows = np.sort(
+            np.random.default_rng(seed).choice(len(x), max_points, replace=False)
+        )
     return x[rows], None if context is None else context[rows], rows
 
 
@@ -85,15 +91,28 @@ def autodiff_log_det(
     found = []
     for i in range(len(x)):
         size = x[i].size
-        event = np.repeat(x[i : i + 1], size, axis=0)  # one copy per number of the latent
-        some = None if context is None else ops.convert_to_tensor(np.repeat(context[i : i + 1], size, axis=0))
+        event = np.repeat(
+            x[i : i + 1], size, axis=0
+        )  # one copy per number of the latent
+        some = (
+            None
+            if context is None
+            else ops.convert_to_tensor(np.repeat(context[i : i + 1], size, axis=0))
+        )
 
         def diagonal(events):
-            z = ops.reshape(layer.forward_and_log_det(events, context=some, training=False)[0], (size, size))
+            z = ops.reshape(
+                layer.forward_and_log_det(events, context=some, training=False)[0],
+                (size, size),
+            )
             return z * ops.cast(np.eye(size), z.dtype)
 
-        jacobian = np.asarray(gradient(diagonal, event), dtype="float64").reshape(size, size)
-        found.append(np.linalg.slogdet(jacobian)[1] if np.isfinite(jacobian).all() else np.nan)
+        jacobian = np.asarray(gradient(diagonal, event), dtype="float64").reshape(
+            size, size
+        )
+        found.append(
+            np.linalg.slogdet(jacobian)[1] if np.isfinite(jacobian).all() else np.nan
+        )
     return np.array(found)
 
 # %% ../nbs/60_report.ipynb #layer-check
@@ -137,17 +156,39 @@ def check_map(
 ) -> tuple[LayerCheck, np.ndarray, np.ndarray]:
     "Check one layer. **Returns** the findings, the latents, and which of them are finite."
     some = lambda which: None if context is None else context[which]
-    z, log_det = apply_rows(layer.forward_and_log_det, x, context) if len(x) else (x, np.zeros(0))
+    z, log_det = (
+        apply_rows(layer.forward_and_log_det, x, context)
+        if len(x)
+        else (x, np.zeros(0))
+    )
     good, size = finite_rows(z, log_det), math.prod(x.shape[1:])
     lost, start = (1.0 - good.mean() if len(x) else 0.0), as_rows(x[good])
     if not good.any():
-        return LayerCheck(type(layer).__name__, size, 0, *[math.nan, -1, math.nan, math.nan], float(lost), 0.0), z, good
+        return (
+            LayerCheck(
+                type(layer).__name__,
+                size,
+                0,
+                *[math.nan, -1, math.nan, math.nan],
+                float(lost),
+                0.0,
+            ),
+            z,
+            good,
+        )
     back, log_det_back = apply_rows(layer.inverse_and_log_det, z[good], some(good))
     good_back = finite_rows(back, log_det_back)
-    error = np.max(np.abs(as_rows(back) - start) / np.maximum(1.0, np.abs(start)), axis=1, where=good_back[:, None], initial=0.0)
+    error = np.max(
+        np.abs(as_rows(back) - start) / np.maximum(1.0, np.abs(start)),
+        axis=1,
+        where=good_back[:, None],
+        initial=0.0,
+    )
     few = np.flatnonzero(good)[:num_jacobians]
     expected = autodiff_log_det(layer, x[few], some(few))
-    autodiff = np.abs(np.where(np.isnan(expected), np.inf, expected) - log_det[few]) / size
+    autodiff = (
+        np.abs(np.where(np.isnan(expected), np.inf, expected) - log_det[few]) / size
+    )
     return (
         LayerCheck(
             name=type(layer).__name__,
@@ -155,7 +196,10 @@ def check_map(
             moved=int(np.any(as_rows(z[good]) != start, axis=0).sum()),
             round_trip=largest(error[good_back]),
             worst_row=int(rows[good][np.argmax(error)]),
-            log_det_sum=largest(np.abs(log_det[good] + log_det_back)[good_back].astype("float64")) / size,
+            log_det_sum=largest(
+                np.abs(log_det[good] + log_det_back)[good_back].astype("float64")
+            )
+            / size,
             log_det_autodiff=largest(autodiff),
             non_finite=float(lost),
             non_finite_inverse=float(1.0 - good_back.mean()),
@@ -170,9 +214,15 @@ def unmoved_dimensions(
     z: np.ndarray,  # Their latents
 ) -> tuple[int, ...]:
     "Dimensions of the event that stand in the latent, bit for bit, at whatever place; constant ones are left out."
-    columns = [np.ascontiguousarray(np.reshape(a, (len(a), -1)).T) + 0.0 for a in (x, z)]
+    columns = [
+        np.ascontiguousarray(np.reshape(a, (len(a), -1)).T) + 0.0 for a in (x, z)
+    ]
     copies = {column.tobytes() for column in columns[1]}
-    return tuple(i for i, column in enumerate(columns[0]) if np.ptp(column) > 0 and column.tobytes() in copies)
+    return tuple(
+        i
+        for i, column in enumerate(columns[0])
+        if np.ptp(column) > 0 and column.tobytes() in copies
+    )
 
 
 def verdicts_on(
@@ -184,20 +234,30 @@ def verdicts_on(
     bound = f"expected at most {tolerance:.0e}"
     lines = {}
     if check.round_trip > tolerance:
-        lines["round trip"] = f"round trip {check.round_trip:.0e} (worst at row {check.worst_row}), {bound}: " + (
-            "the inverse does not undo the forward map, so samples do not follow the density"
+        lines["round trip"] = (
+            f"round trip {check.round_trip:.0e} (worst at row {check.worst_row}), {bound}: "
+            + (
+                "the inverse does not undo the forward map, so samples do not follow the density"
+            )
         )
     if check.log_det_sum > tolerance:
-        lines["log-det sum"] = f"forward and inverse log-det differ by {check.log_det_sum:.0e} nats per dimension, {bound}: " + (
-            "one of the two is wrong, and samples get another density than data"
+        lines["log-det sum"] = (
+            f"forward and inverse log-det differ by {check.log_det_sum:.0e} nats per dimension, {bound}: "
+            + ("one of the two is wrong, and samples get another density than data")
         )
     if check.log_det_autodiff > tolerance:
-        lines["autodiff"] = f"log-det is {check.log_det_autodiff:.0e} nats per dimension from that of the Jacobian, {bound}: " + (
-            "the likelihood is not that of this map, or its gradient is wrong"
+        lines["autodiff"] = (
+            f"log-det is {check.log_det_autodiff:.0e} nats per dimension from that of the Jacobian, {bound}: "
+            + ("the likelihood is not that of this map, or its gradient is wrong")
         )
-    for share, way in ((check.non_finite, "forward"), (check.non_finite_inverse, "inverse")):
+    for share, way in (
+        (check.non_finite, "forward"),
+        (check.non_finite_inverse, "inverse"),
+    ):
         if share > 0.0:
-            lines[f"finite {way}"] = f"{share:.1%} of the finite points become NaN or infinite in the {way} direction, expected none"
+            lines[f"finite {way}"] = (
+                f"{share:.1%} of the finite points become NaN or infinite in the {way} direction, expected none"
+            )
     return {kind: f"{where}: {line}" for kind, line in lines.items()}
 
 # %% ../nbs/60_report.ipynb #flow-report-class
@@ -211,7 +271,9 @@ class FlowReport:
     num_points: int  # Events looked at
     num_jacobians: int  # Events whose Jacobian was computed
     tolerance: float  # Of the round trip, and of log-determinants in nats per dimension
-    table: tuple[str, ...] = ()  # Columns in which a density has no bound, as `inspect_table` words them
+    table: tuple[
+        str, ...
+    ] = ()  # Columns in which a density has no bound, as `inspect_table` words them
 
     @property
     def verdicts(self) -> list[str]:
@@ -220,11 +282,17 @@ class FlowReport:
         for i, layer in enumerate(self.layers, start=1):
             found = verdicts_on(f"layer {i} ({layer.name})", layer, self.tolerance)
             lines, kinds = lines + list(found.values()), kinds | set(found)
-        whole = verdicts_on("whole flow, though each layer passes", self.whole, self.tolerance)
+        whole = verdicts_on(
+            "whole flow, though each layer passes", self.whole, self.tolerance
+        )
         lines += [line for kind, line in whole.items() if kind not in kinds]
         if self.unmoved:
-            shown = ", ".join(map(str, self.unmoved[:5])) + (", ..." if len(self.unmoved) > 5 else "")
-            lines.append(f"dimension {shown} ({len(self.unmoved)} of {self.whole.size}): no layer moves it, check the masks")
+            shown = ", ".join(map(str, self.unmoved[:5])) + (
+                ", ..." if len(self.unmoved) > 5 else ""
+            )
+            lines.append(
+                f"dimension {shown} ({len(self.unmoved)} of {self.whole.size}): no layer moves it, check the masks"
+            )
         return [*lines, *self.table]
 
     @property
@@ -237,14 +305,27 @@ class FlowReport:
         return {**asdict(self), "verdicts": self.verdicts, "ok": self.ok}
 
     def __str__(self) -> str:
-        lines = [f"{'layer':<32} {'moves':>9} {'round trip':>11} {'log-det sum':>12} {'autodiff':>9} {'not finite':>11}"]
-        named = [(f"{i:>2} {layer.name}", layer) for i, layer in enumerate(self.layers, start=1)]
+        lines = [
+            f"{'layer':<32} {'moves':>9} {'round trip':>11} {'log-det sum':>12} {'autodiff':>9} {'not finite':>11}"
+        ]
+        named = [
+            (f"{i:>2} {layer.name}", layer)
+            for i, layer in enumerate(self.layers, start=1)
+        ]
         for name, c in [*named, ("   whole flow", self.whole)]:
-            numbers = [f"{v:.0e}" if math.isfinite(v) else ("-" if math.isnan(v) else "inf") for v in self.columns(c)]
+            numbers = [
+                f"{v:.0e}" if math.isfinite(v) else ("-" if math.isnan(v) else "inf")
+                for v in self.columns(c)
+            ]
             share = f"{max(c.non_finite, c.non_finite_inverse):.1%}"
-            lines.append(f"{name:<32} {f'{c.moved} of {c.size}':>9} {numbers[0]:>11} {numbers[1]:>12} {numbers[2]:>9} {share:>11}")
+            lines.append(
+                f"{name:<32} {f'{c.moved} of {c.size}':>9} {numbers[0]:>11} {numbers[1]:>12} {numbers[2]:>9} {share:>11}"
+            )
         sound = f"no fault found on {self.num_points} points, {self.num_jacobians} Jacobians per layer"
-        ending = self.verdicts or [sound, "(this says that the flow computes rightly; how well it fits, held_out_nll says)"]
+        ending = self.verdicts or [
+            sound,
+            "(this says that the flow computes rightly; how well it fits, held_out_nll says)",
+        ]
         return "\n".join([*lines, "", *ending])
 
     __repr__ = __str__
@@ -260,7 +341,9 @@ def unbounded_columns(
     columns: list | None = None,  # Their names
 ) -> tuple[str, ...]:
     "What `inspect_table` says of columns in which no density has a bound."
-    report = inspect_table(ops.convert_to_numpy(x) if is_tensor(x) else x, columns=columns)
+    report = inspect_table(
+        ops.convert_to_numpy(x) if is_tensor(x) else x, columns=columns
+    )
     return tuple(f.message for f in report if f.severity == "unbounded")
 
 
@@ -287,7 +370,17 @@ def flow_report(
     checks, state = [], x
     for layer in flow.bijector_layers:
         check, state, good = check_map(layer, state, context, num_jacobians, rows)
-        state, rows, context = state[good], rows[good], None if context is None else context[good]
+        state, rows, context = (
+            state[good],
+            rows[good],
+            None if context is None else context[good],
+        )
         checks.append(check)
-    table = () if events.ndim != 2 or flow.bijectors[0].whole_numbers else unbounded_columns(events, flow.columns.get("x"))
-    return FlowReport(tuple(checks), whole, whole_unmoved, len(x), num_jacobians, tolerance, table)
+    table = (
+        ()
+        if events.ndim != 2 or flow.bijectors[0].whole_numbers
+        else unbounded_columns(events, flow.columns.get("x"))
+    )
+    return FlowReport(
+        tuple(checks), whole, whole_unmoved, len(x), num_jacobians, tolerance, table
+    )

@@ -99,7 +99,15 @@ def norm_cdf(
 
 # %% ../nbs/00_special.ipynb #tail-quantile
 # Start of the iteration: y = w * u * p(2u - 1) with w = -L - log 2 and u = 1 / (1 + sqrt(w)).
-QUANTILE_START = (1.80090519, -0.131783821, -0.695836109, 0.0459847012, 0.331714106, 0.00525755257, -0.103461544)
+QUANTILE_START = (
+    1.80090519,
+    -0.131783821,
+    -0.695836109,
+    0.0459847012,
+    0.331714106,
+    0.00525755257,
+    -0.103461544,
+)
 
 
 def norm_tail_quantile(
@@ -123,7 +131,10 @@ def norm_tail_quantile(
     excess = norm_mean_excess(y)
     hazard = y + excess
     change = log_tail - ell  # zero, with a gradient
-    slope, bend = ops.stop_gradient(1.0 / hazard), ops.stop_gradient(0.5 * excess / hazard / hazard)
+    slope, bend = (
+        ops.stop_gradient(1.0 / hazard),
+        ops.stop_gradient(0.5 * excess / hazard / hazard),
+    )
     return ops.stop_gradient(y) - change * (slope + bend * change)
 
 
@@ -131,7 +142,9 @@ def halley_step(y, log_tail, origin):
     "One step of Halley's method towards `log Q(y) = log_tail - origin**2 / 2`."
     excess = norm_mean_excess(y)
     hazard = y + excess
-    residual = -0.5 * (y - origin) * (y + origin) - ops.log(hazard) - LOG_SQRT_2PI - log_tail
+    residual = (
+        -0.5 * (y - origin) * (y + origin) - ops.log(hazard) - LOG_SQRT_2PI - log_tail
+    )
     r = residual / hazard
     return ops.maximum(y + r / (1.0 + 0.5 * r * excess), 0.0)
 

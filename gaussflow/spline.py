@@ -51,7 +51,9 @@ def at_both_ends(
     value = value[..., None]
     hit = ops.logical_and(value >= edges[..., :-1], value < edges[..., 1:])
     halves = [half for table in tables for half in (table[..., :-1], table[..., 1:])]
-    return [ops.sum(ops.where(hit, half, ops.zeros_like(half)), axis=-1) for half in halves]
+    return [
+        ops.sum(ops.where(hit, half, ops.zeros_like(half)), axis=-1) for half in halves
+    ]
 
 # %% ../nbs/12_spline.ipynb #rational
 def rational_quadratic(
@@ -71,7 +73,11 @@ def rational_quadratic(
     below = steepness * squares + (slope_left + slope_right) * product
     low = left * (steepness * left + slope_left * right) / below
     high = right * (steepness * right + slope_right * left) / below
-    above = slope_right * ops.square(left) + 2 * steepness * product + slope_left * ops.square(right)
+    above = (
+        slope_right * ops.square(left)
+        + 2 * steepness * product
+        + slope_left * ops.square(right)
+    )
     return low, high, 2 * ops.log(steepness) + ops.log(above) - 2 * ops.log(below)
 
 # %% ../nbs/12_spline.ipynb #root
@@ -161,20 +167,35 @@ def spline_inverse(
 LEAST = 1e-5  # of shares and slopes: below, float32 could not keep knots apart
 
 
-def check_spline(num_bins: int, bound: float, min_bin_width: float, min_bin_height: float, min_slope: float) -> None:
+def check_spline(
+    num_bins: int,
+    bound: float,
+    min_bin_width: float,
+    min_bin_height: float,
+    min_slope: float,
+) -> None:
     "**Raises** `ValueError` where no spline has these sizes, or float32 could not hold it."
     if num_bins < 2 or int(num_bins) != num_bins:
-        raise ValueError(f"Expected num_bins to be a whole number >= 2, received num_bins={num_bins}")
+        raise ValueError(
+            f"Expected num_bins to be a whole number >= 2, received num_bins={num_bins}"
+        )
     if not 1e-15 <= bound <= 1e15:
-        raise ValueError(f"Expected bound > 0, from 1e-15 to 1e15, received bound={bound}")
-    for name, value in (("min_bin_width", min_bin_width), ("min_bin_height", min_bin_height)):
+        raise ValueError(
+            f"Expected bound > 0, from 1e-15 to 1e15, received bound={bound}"
+        )
+    for name, value in (
+        ("min_bin_width", min_bin_width),
+        ("min_bin_height", min_bin_height),
+    ):
         if not LEAST <= value < 1 / num_bins:
             raise ValueError(
                 f"Expected {LEAST} <= {name} < 1 / num_bins = {1 / num_bins:g}, since {num_bins} bins share the interval, "
                 f"received {name}={value}"
             )
     if not LEAST <= min_slope < 1:
-        raise ValueError(f"Expected {LEAST} <= min_slope < 1, the slope of the start, received min_slope={min_slope}")
+        raise ValueError(
+            f"Expected {LEAST} <= min_slope < 1, the slope of the start, received min_slope={min_slope}"
+        )
 
 # %% ../nbs/12_spline.ipynb #spline
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -193,20 +214,30 @@ class RationalQuadraticSpline(ScalarBijection):
         min_slope: float = 1e-3,  # Least slope at a knot
     ):
         check_spline(num_bins, bound, min_bin_width, min_bin_height, min_slope)
-        self.num_bins, self.bound, self.min_slope = int(num_bins), float(bound), float(min_slope)
-        self.min_bin_width, self.min_bin_height = float(min_bin_width), float(min_bin_height)
-
-    def get_config(self):
-        names = ("num_bins", "bound", "min_bin_width", "min_bin_height", "min_slope")
-        return {name: getattr(self, name) for name in names}
+        self.num_bins, self.bound, self.min_slope = (
+            int(num_bins),
+            float(bound),
+            float(min_slope),
+        )
+        self.min_bin_width, self.min_bin_height = (
+            float(min_bin_width),
+            float(min_bin_height),
+        )
 
     @property
     def param_sizes(self):
-        return {"widths": self.num_bins, "heights": self.num_bins, "slopes": self.num_bins - 1}
+        return {
+            "widths": self.num_bins,
+            "heights": self.num_bins,
+            "slopes": self.num_bins - 1,
+        }
 
     def identity_params(self):
         start = np.log(np.expm1(1 - self.min_slope))
-        return {**super().identity_params(), "slopes": np.full(self.num_bins - 1, start)}
+        return {
+            **super().identity_params(),
+            "slopes": np.full(self.num_bins - 1, start),
+        }
 
     def knots(self, params: Mapping) -> tuple:
         "Knots in x and in z and the slopes there. **Shapes** `(..., d, num_bins + 1)` each."

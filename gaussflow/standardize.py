@@ -41,13 +41,19 @@ class RunningMoments:
         squares = np.square(x - mean).sum(axis=0)
         if not np.isfinite(squares).all():
             column = int(np.flatnonzero(~np.isfinite(squares))[0])
-            raise ValueError(f"Expected finite training data, received NaN or infinity in column {column}")
+            raise ValueError(
+                f"Expected finite training data, received NaN or infinity in column {column}"
+            )
         total, change = self.count + len(x), mean - self.mean
-        self.squares = self.squares + squares + change**2 * (self.count * len(x) / total)
+        self.squares = (
+            self.squares + squares + change**2 * (self.count * len(x) / total)
+        )
         self.mean = self.mean + change * (len(x) / total)
         self.resolution = np.maximum(self.resolution, rounding * np.abs(x).max(axis=0))
         self.binary = self.binary & ((x == 0) | (x == 1)).all(axis=0)
-        self.rounding = np.maximum(self.rounding, np.abs(x - x.astype("float32")).max(axis=0))
+        self.rounding = np.maximum(
+            self.rounding, np.abs(x - x.astype("float32")).max(axis=0)
+        )
         self.count = total
 
     @property
@@ -92,9 +98,13 @@ class Standardize(Bijector):
             return
         super().build(input_shape)
         for name, start in (("offset", "zeros"), ("mean", "zeros"), ("scale", "ones")):
-            weight = self.add_weight(shape=input_shape[-1:], initializer=start, trainable=False, name=name)
+            weight = self.add_weight(
+                shape=input_shape[-1:], initializer=start, trainable=False, name=name
+            )
             setattr(self, name, weight)
-        self.adapted = self.add_weight(shape=(), initializer="zeros", trainable=False, name="adapted")
+        self.adapted = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="adapted"
+        )
 
     @property
     def awaits_data(self):
@@ -116,12 +126,23 @@ class Standardize(Bijector):
     ) -> None:
         "Take mean and spread as they are. **Raises** `ValueError` without rows."
         if not moments.count:
-            raise ValueError(f"Expected rows for the start of {type(self).__name__}, received none")
+            raise ValueError(
+                f"Expected rows for the start of {type(self).__name__}, received none"
+            )
         kept = keep_binary & moments.binary
-        mean, scale = np.where(kept, 0.0, moments.mean), np.where(kept, 1.0, moments.spread)
+        mean, scale = (
+            np.where(kept, 0.0, moments.mean),
+            np.where(kept, 1.0, moments.spread),
+        )
         lost = moments.rounding > 1e-4 * scale
-        offset = np.where(lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0)
-        for name, value in (("offset", offset), ("mean", mean - offset), ("scale", scale)):
+        offset = np.where(
+            lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0
+        )
+        for name, value in (
+            ("offset", offset),
+            ("mean", mean - offset),
+            ("scale", scale),
+        ):
             getattr(self, name).assign(value.astype(self.compute_dtype))
         self.adapted.assign(1.0)
         self.seen_wide = self.wide
@@ -170,7 +191,12 @@ class Standardize(Bijector):
             return self.prepare(self.center(x))
         kept = keras.backend.standardize_dtype(x.dtype)
         if kept not in ("float64", "int64"):
-            less_offset(np.zeros((0, *self.offset.shape), "float32"), self.host_offset(), "float32", "x")
+            less_offset(
+                np.zeros((0, *self.offset.shape), "float32"),
+                self.host_offset(),
+                "float32",
+                "x",
+            )
         return self.prepare(ops.cast(x, "float64") - ops.cast(self.offset, "float64"))
 
     def depart(
@@ -223,7 +249,9 @@ class ActNorm(Standardize):
             return
         super().build(input_shape)
         for name in ("shift", "log_scale"):
-            weight = self.add_weight(shape=input_shape[-1:], initializer="zeros", name=name)
+            weight = self.add_weight(
+                shape=input_shape[-1:], initializer="zeros", name=name
+            )
             setattr(self, name, weight)
 
     def log_slope(self, x):
@@ -234,5 +262,7 @@ class ActNorm(Standardize):
         return z * ops.exp(self.log_scale) + self.shift, log_det
 
     def inverse_centered(self, z):
-        x, log_det = super().inverse_centered((z - self.shift) * ops.exp(-self.log_scale))
+        x, log_det = super().inverse_centered(
+            (z - self.shift) * ops.exp(-self.log_scale)
+        )
         return x, log_det

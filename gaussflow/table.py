@@ -45,7 +45,9 @@ class Finding:
     columns: tuple  # Names; of a copy or a combination, the redundant column first
     message: str  # One sentence
     remedy: str  # One or two sentences
-    severity: str = ""  # `refuse`, `unbounded`, `warning` or `hint`; empty: as its kind has it
+    severity: str = (
+        ""  # `refuse`, `unbounded`, `warning` or `hint`; empty: as its kind has it
+    )
     value: float | None = None  # The number behind the message
 
     def __post_init__(self):
@@ -113,7 +115,11 @@ class TableReport(Sequence):
             known = f"kinds {', '.join(kinds)} or severities {', '.join(severities)}"
             raise ValueError(f"Expected one of the {known}, received {kind!r}")
         about = [f for f in self.findings if kind in (f.kind, f.severity)]
-        named = {name for f in about for name in (f.columns if f.kind == "few_rows" else f.columns[:1])}
+        named = {
+            name
+            for f in about
+            for name in (f.columns if f.kind == "few_rows" else f.columns[:1])
+        }
         return [name for name in self.columns if name in named]
 
     def lines(self, kind: str) -> list:
@@ -568,7 +574,9 @@ def find_bounds(column: TableColumn) -> list:
         return []
     seen, given = ("outside 0 to 1", "0, 1") if share else ("below 0", "0, inf")
     message = f"{column.label} has no value {seen}, but samples of a flow will."
-    remedy = f"If that is a bound, begin the flow with `Bounded` ({given} for this column)."
+    remedy = (
+        f"If that is a bound, begin the flow with `Bounded` ({given} for this column)."
+    )
     return [Finding("bounded", (column.name,), message, remedy)]
 
 # %% ../nbs/04_table.ipynb #standardized-rows

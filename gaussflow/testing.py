@@ -32,7 +32,9 @@ def float64_twin(
         return [widen(v) for v in config] if isinstance(config, list) else config
 
     wide = widest_float()
-    twin = keras.saving.deserialize_keras_object(widen(keras.saving.serialize_keras_object(bijector)))
+    twin = keras.saving.deserialize_keras_object(
+        widen(keras.saving.serialize_keras_object(bijector))
+    )
     if not twin.built:
         twin.build((None, *bijector.event_shape))
     for ours, theirs in zip(twin.weights, bijector.weights, strict=True):
@@ -60,7 +62,9 @@ def scatter_weights(
     "Add noise to every trainable weight, so that a test sees more than the start. **Returns** the layer."
     generator = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
-        weight.assign(weight + spread * generator.normal(size=weight.shape).astype("float32"))
+        weight.assign(
+            weight + spread * generator.normal(size=weight.shape).astype("float32")
+        )
     return layer
 
 # %% ../nbs/13_testing.ipynb #check-mathematics
@@ -75,20 +79,42 @@ def check_maps(
     z, log_det = bijector.forward_and_log_det(x, context=context)
     x_back, inverse_log_det = bijector.inverse_and_log_det(z, context=context)
     np.testing.assert_allclose(to_numpy(x_back), x, atol=atol, err_msg="x -> z -> x")
-    np.testing.assert_allclose(to_numpy(inverse_log_det), -to_numpy(log_det), atol=10 * atol, err_msg="log_det of the inverse")
+    np.testing.assert_allclose(
+        to_numpy(inverse_log_det),
+        -to_numpy(log_det),
+        atol=10 * atol,
+        err_msg="log_det of the inverse",
+    )
     np.testing.assert_equal(tuple(log_det.shape), (len(x),), err_msg="shape of log_det")
     latent = np.random.default_rng(0).normal(size=z.shape).astype("float32")
     x_latent, _ = bijector.inverse_and_log_det(latent, context=context)
     z_back, _ = bijector.forward_and_log_det(x_latent, context=context)
-    np.testing.assert_allclose(to_numpy(z_back), latent, atol=atol, err_msg="z -> x -> z")
+    np.testing.assert_allclose(
+        to_numpy(z_back), latent, atol=atol, err_msg="z -> x -> z"
+    )
     twin = float64_twin(bijector)
     wide = widest_float()
     step, tolerance = (1e-5, 1e-5) if wide == "float64" else (1e-2, 2e-2)
     for i in range(min(len(x), 3)):
-        row = None if context is None else ops.repeat(ops.convert_to_tensor(context)[i : i + 1], 2 * x[i].size, axis=0)
-        jacobian = finite_difference_jacobian(lambda x: twin.forward_and_log_det(x.astype(wide), context=row)[0], x[i], step)
+        row = (
+            None
+            if context is None
+            else ops.repeat(
+                ops.convert_to_tensor(context)[i : i + 1], 2 * x[i].size, axis=0
+            )
+        )
+        jacobian = finite_difference_jacobian(
+            lambda x: twin.forward_and_log_det(x.astype(wide), context=row)[0],
+            x[i],
+            step,
+        )
         _, expected = np.linalg.slogdet(jacobian)
-        np.testing.assert_allclose(to_numpy(log_det)[i], expected, atol=tolerance + 1e-5 * x[i].size + atol, err_msg="log_det")
+        np.testing.assert_allclose(
+            to_numpy(log_det)[i],
+            expected,
+            atol=tolerance + 1e-5 * x[i].size + atol,
+            err_msg="log_det",
+        )
 
 # %% ../nbs/13_testing.ipynb #check-keras
 def check_layer(
@@ -100,27 +126,56 @@ def check_layer(
     to_numpy = ops.convert_to_numpy
     z, log_det = bijector.forward_and_log_det(x, context=context)
     for rows in (np.zeros(1, int), np.arange(1000) % len(x)):
-        some = None if context is None else ops.take(ops.convert_to_tensor(context), rows, axis=0)
+        some = (
+            None
+            if context is None
+            else ops.take(ops.convert_to_tensor(context), rows, axis=0)
+        )
         z_rows, _ = bijector.forward_and_log_det(x[rows], context=some)
-        np.testing.assert_allclose(to_numpy(z_rows), to_numpy(z)[rows], atol=1e-5, rtol=1e-5, err_msg=f"batch of {len(rows)}")
-    for direction, at in ((bijector.forward_and_log_det, x), (bijector.inverse_and_log_det, to_numpy(z))):
-        slope = gradient(lambda t: sum(ops.sum(part) for part in direction(t, context=context)), at)
+        np.testing.assert_allclose(
+            to_numpy(z_rows),
+            to_numpy(z)[rows],
+            atol=1e-5,
+            rtol=1e-5,
+            err_msg=f"batch of {len(rows)}",
+        )
+    for direction, at in (
+        (bijector.forward_and_log_det, x),
+        (bijector.inverse_and_log_det, to_numpy(z)),
+    ):
+        slope = gradient(
+            lambda t: sum(ops.sum(part) for part in direction(t, context=context)), at
+        )
         if not np.all(np.isfinite(slope)):
-            raise AssertionError(f"Expected finite gradients, received {slope} through {direction.__name__}")
+            raise AssertionError(
+                f"Expected finite gradients, received {slope} through {direction.__name__}"
+            )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bijector.keras"
-        symbols = [keras.Input(event) for event in (bijector.event_shape, *([] if context is None else [np.shape(context)[1:]]))]
+        symbols = [
+            keras.Input(event)
+            for event in (
+                bijector.event_shape,
+                *([] if context is None else [np.shape(context)[1:]]),
+            )
+        ]
         keras.Model(symbols, bijector(*symbols)).save(path)
         again = keras.saving.load_model(path).layers[-1]
     z_again, log_det_again = again.forward_and_log_det(x, context=context)
-    np.testing.assert_array_equal(to_numpy(z_again), to_numpy(z), err_msg="after .keras")
-    np.testing.assert_array_equal(to_numpy(log_det_again), to_numpy(log_det), err_msg="log_det after .keras")
+    np.testing.assert_array_equal(
+        to_numpy(z_again), to_numpy(z), err_msg="after .keras"
+    )
+    np.testing.assert_array_equal(
+        to_numpy(log_det_again), to_numpy(log_det), err_msg="log_det after .keras"
+    )
     wrong = np.zeros((2, *x.shape[1:-1], x.shape[-1] + 1), "float32")
     try:
         bijector.forward_and_log_det(wrong, context=context)
     except ValueError:
         return
-    raise AssertionError(f"Expected a ValueError for the event {wrong.shape[1:]}, received an answer")
+    raise AssertionError(
+        f"Expected a ValueError for the event {wrong.shape[1:]}, received an answer"
+    )
 
 # %% ../nbs/13_testing.ipynb #check-bijector
 def check_bijector(
@@ -149,9 +204,17 @@ def random_params(
 ) -> dict:
     "Parameters scattered around the identity, for tests and figures."
     generator = np.random.default_rng(seed)
-    raw = {name: spread * generator.normal(size=(*shape, size)) for name, size in scalar.param_sizes.items()}
-    raw = {name: ops.convert_to_tensor(value.astype(dtype)) for name, value in raw.items()}
-    base = {name: ops.convert_to_tensor(value.astype(dtype)) for name, value in scalar.identity_params().items()}
+    raw = {
+        name: spread * generator.normal(size=(*shape, size))
+        for name, size in scalar.param_sizes.items()
+    }
+    raw = {
+        name: ops.convert_to_tensor(value.astype(dtype)) for name, value in raw.items()
+    }
+    base = {
+        name: ops.convert_to_tensor(value.astype(dtype))
+        for name, value in scalar.identity_params().items()
+    }
     return scalar.combine(base, raw)
 
 # %% ../nbs/13_testing.ipynb #check-scalar
@@ -169,25 +232,59 @@ def check_scalar(
     z, log_slope = scalar.forward(given, params)
     back, inverse_log_slope = scalar.inverse(z, params)
     np.testing.assert_allclose(numpy(back), x, atol=atol, err_msg="x -> z -> x")
-    np.testing.assert_allclose(numpy(scalar.forward(scalar.inverse(given, params)[0], params)[0]), x, atol=atol, err_msg="z -> x -> z")
-    np.testing.assert_allclose(numpy(inverse_log_slope), -numpy(log_slope), atol=10 * atol, err_msg="inverse log-slope")
+    np.testing.assert_allclose(
+        numpy(scalar.forward(scalar.inverse(given, params)[0], params)[0]),
+        x,
+        atol=atol,
+        err_msg="z -> x -> z",
+    )
+    np.testing.assert_allclose(
+        numpy(inverse_log_slope),
+        -numpy(log_slope),
+        atol=10 * atol,
+        err_msg="inverse log-slope",
+    )
     wide = widest_float()
     h, tolerance = (1e-6, 1e-5) if wide == "float64" else (1e-2, 2e-2)
     far = random_params(scalar, x.shape, spread, dtype=wide)
-    ends = [numpy(scalar.forward(ops.convert_to_tensor((x + s * np.float64(h)).astype(wide)), far)[0]) for s in (-1, 1)]
+    ends = [
+        numpy(
+            scalar.forward(
+                ops.convert_to_tensor((x + s * np.float64(h)).astype(wide)), far
+            )[0]
+        )
+        for s in (-1, 1)
+    ]
     difference = (ends[1] - ends[0]) / (2 * h)
     np.testing.assert_array_less(0, difference, err_msg="increasing")
-    np.testing.assert_allclose(numpy(log_slope), np.log(difference), atol=tolerance + 10 * atol, err_msg="log-slope")
+    np.testing.assert_allclose(
+        numpy(log_slope),
+        np.log(difference),
+        atol=tolerance + 10 * atol,
+        err_msg="log-slope",
+    )
     for map_ in (scalar.forward, scalar.inverse):
         slopes = [gradient(lambda t: sum(map_(t, params)), x)]
-        slopes += [gradient(lambda p: sum(map_(given, {**params, name: p})), value) for name, value in params.items()]
+        slopes += [
+            gradient(lambda p: sum(map_(given, {**params, name: p})), value)
+            for name, value in params.items()
+        ]
         if not all(np.all(np.isfinite(s)) for s in slopes):
             raise AssertionError(f"Expected finite gradients of {map_.__name__}")
     near = ops.clip(given, -4, 4)
     start = {
-        name: ops.convert_to_tensor(v.astype("float32") + np.zeros((*x.shape, v.size), "float32"))
+        name: ops.convert_to_tensor(
+            v.astype("float32") + np.zeros((*x.shape, v.size), "float32")
+        )
         for name, v in scalar.identity_params().items()
     }
-    np.testing.assert_allclose(numpy(scalar.forward(near, start)[0]), numpy(near), atol=start_atol, err_msg="identity start")
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(scalar))
+    np.testing.assert_allclose(
+        numpy(scalar.forward(near, start)[0]),
+        numpy(near),
+        atol=start_atol,
+        err_msg="identity start",
+    )
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(scalar)
+    )
     np.testing.assert_equal(again, scalar, err_msg="configuration")

@@ -56,7 +56,9 @@ def point_shares(
         weights = np.append((1 - background) * weights, background)
         means, variances = np.append(means, mean), np.append(variances, variance)
     constants = np.log(weights) - 0.5 * np.log(2 * np.pi * variances)
-    log_joint = constants[:, None] - 0.5 * (u - means[:, None]) ** 2 / variances[:, None]
+    log_joint = (
+        constants[:, None] - 0.5 * (u - means[:, None]) ** 2 / variances[:, None]
+    )
     highest = log_joint.max(axis=0)
     shares = np.exp(log_joint - highest)
     total = shares.sum(axis=0)
@@ -75,8 +77,14 @@ def em_step(
     idle = 1e-6  # points of its own that each component keeps
     counts = shares.sum(axis=1) + idle
     new_means = (shares @ u + idle * means) / counts
-    spread = shares @ u**2 - 2 * new_means * (shares @ u) + new_means**2 * (counts - idle)
-    return counts / counts.sum(), new_means, (spread + idle * variances) / counts + smoothing**2
+    spread = (
+        shares @ u**2 - 2 * new_means * (shares @ u) + new_means**2 * (counts - idle)
+    )
+    return (
+        counts / counts.sum(),
+        new_means,
+        (spread + idle * variances) / counts + smoothing**2,
+    )
 
 # %% ../nbs/44_warmstart.ipynb #fit-mixture
 def scale_mixture(
@@ -110,25 +118,33 @@ def fit_mixture(
     """
     x = np.asarray(x, "float64")
     if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
-        raise ValueError(f"Expected a vector of at least 2 finite numbers, received shape {x.shape}")
+        raise ValueError(
+            f"Expected a vector of at least 2 finite numbers, received shape {x.shape}"
+        )
     num_components = check_width("num_components", num_components)
     num_steps = check_width("num_steps", num_steps)
     rng = np.random.default_rng(seed)
     x = x if len(x) <= max_rows else rng.choice(x, max_rows, replace=False)
     center, spread = location_and_spread(x)
     u = (x - center) / spread
-    means = np.quantile(u, (np.arange(num_components) + rng.random(num_components)) / num_components)
+    means = np.quantile(
+        u, (np.arange(num_components) + rng.random(num_components)) / num_components
+    )
     mixture = (
         np.full(num_components, 1 / num_components),
         means,
         np.full(num_components, 1 / num_components),
     )
-    width = max(0.05, point_width(num_points or len(u))) if smoothing is None else smoothing
+    width = (
+        max(0.05, point_width(num_points or len(u))) if smoothing is None else smoothing
+    )
     for _ in range(num_steps):
         mixture = em_step(u, mixture, background, width)
     if smoothing is None and width > 0.05:
         mixture = scale_mixture(mixture, np.var(u) + 0.05**2)
-    weights, means, variances = (part[np.argsort(mixture[1], kind="stable")] for part in mixture)
+    weights, means, variances = (
+        part[np.argsort(mixture[1], kind="stable")] for part in mixture
+    )
     return {
         "logits": np.log(weights),
         "means": center + spread * means,
@@ -138,8 +154,14 @@ def fit_mixture(
 
 def check_random_state(random_state: int) -> None:
     "**Raises** `ValueError` unless it is a non-negative integer."
-    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)) or random_state < 0:
-        raise ValueError(f"Expected random_state >= 0 (an integer), received random_state={random_state!r}")
+    if (
+        isinstance(random_state, bool)
+        or not isinstance(random_state, (int, np.integer))
+        or random_state < 0
+    ):
+        raise ValueError(
+            f"Expected random_state >= 0 (an integer), received random_state={random_state!r}"
+        )
 
 
 def location_and_spread(x: np.ndarray) -> tuple[float, float]:
@@ -156,14 +178,19 @@ def fit_scalar(
     "Parameters `(size,)` by name that make `x` as normal as `scalar` can; `None` for a map that is not known here."
     if isinstance(scalar, MixtureCDF):
         fit = fit_mixture(x, scalar.num_components, scalar.background, seed, **options)
-        fit["log_scales"] = fit["log_scales"] - FAMILIES[scalar.family].half_log_unit  # components of the same variance
+        fit["log_scales"] = (
+            fit["log_scales"] - FAMILIES[scalar.family].half_log_unit
+        )  # components of the same variance
         return fit
     if not isinstance(scalar, (Additive, Affine)):
         return None
     center, spread = location_and_spread(np.asarray(x, "float64"))
     if isinstance(scalar, Additive):
         return {"shift": np.array([-center])}
-    return {"shift": np.array([-center / spread]), "log_scale": np.array([-np.log(spread)])}
+    return {
+        "shift": np.array([-center / spread]),
+        "log_scale": np.array([-np.log(spread)]),
+    }
 
 # %% ../nbs/44_warmstart.ipynb #principal-rotation
 def principal_rotation(
@@ -174,7 +201,10 @@ def principal_rotation(
     axes = principal_axes(x)
     d = len(axes)
     axes = axes * np.where(np.cos(np.arange(d)) @ axes < 0, -1.0, 1.0)
-    if np.linalg.det(axes) * (-1) ** (d if num_reflectors is None else num_reflectors) < 0:
+    if (
+        np.linalg.det(axes) * (-1) ** (d if num_reflectors is None else num_reflectors)
+        < 0
+    ):
         axes[:, -1] *= -1
     return axes
 
@@ -188,7 +218,9 @@ def set_rotation(
         layer.q.assign(ops.cast(q, layer.q.dtype))
         return
     v, k = householder_decompose(q), layer.v.shape[0]
-    spare = np.eye(len(q))[-1:].repeat(max(k - len(v), 0), axis=0)  # each turns the last column over; pairs cancel
+    spare = np.eye(len(q))[-1:].repeat(
+        max(k - len(v), 0), axis=0
+    )  # each turns the last column over; pairs cancel
     layer.v.assign(ops.cast(np.concatenate([v, spare])[:k], layer.v.dtype))
 
 # %% ../nbs/44_warmstart.ipynb #shrinkage
@@ -327,13 +359,22 @@ def head_candidates(layer: ScalarLayer) -> list[list]:
     conditioner, scalar = layer.conditioner, layer.scalar
     widths = (packed_width(scalar, layer.num_moved), packed_width(scalar, 1))
     weights = list(conditioner.weights)
-    kernels = [w for w in reversed(weights) if w.name == "kernel" and w.shape[-1] in widths]
+    kernels = [
+        w for w in reversed(weights) if w.name == "kernel" and w.shape[-1] in widths
+    ]
     own = {id(w) for w in getattr(getattr(conditioner, "head", None), "weights", ())}
     kernels.sort(key=lambda w: (id(w) not in own, widths.index(w.shape[-1])))
 
     def with_bias(kernel):
         folder = kernel.path.rpartition("/")[0]
-        return [kernel, *(w for w in weights if w.path == f"{folder}/bias" and w.shape[-1:] == kernel.shape[-1:])]
+        return [
+            kernel,
+            *(
+                w
+                for w in weights
+                if w.path == f"{folder}/bias" and w.shape[-1:] == kernel.shape[-1:]
+            ),
+        ]
 
     return [with_bias(kernel) for kernel in kernels]
 
@@ -344,7 +385,9 @@ def zero_head(
 ) -> None:
     "Zero the last layer of the conditioner. **Raises** `ValueError` where none can be found that makes the output 0."
     for weights in head_candidates(layer):
-        before = [np.array(ops.convert_to_numpy(w)) for w in weights]  # copies: PyTorch hands out its own memory
+        before = [
+            np.array(ops.convert_to_numpy(w)) for w in weights
+        ]  # copies: PyTorch hands out its own memory
         for w in weights:
             w.assign(ops.zeros(w.shape, dtype=w.dtype))
         if not np.any(ops.convert_to_numpy(layer.conditioner(inputs, training=False))):
@@ -370,10 +413,17 @@ def fit_layer(
 ) -> bool:
     "Set a layer's table or base from data, one fit per dimension. **Returns** whether its scalar bijection can be fitted."
     moved = np.broadcast_to(~np.asarray(getattr(layer, "mask", False)), x.shape[1:])
-    moved = moved | ~moved.any(axis=tuple(range(moved.ndim - 1)))  # a dimension that no position moves has a table row, too
+    moved = moved | ~moved.any(
+        axis=tuple(range(moved.ndim - 1))
+    )  # a dimension that no position moves has a table row, too
     shared = average_shared and isinstance(layer.conditioner, SharedMLPConditioner)
     fits = [
-        fit_scalar(layer.scalar, x[..., i][:, moved[..., i]].ravel(), (random_state, block, int(i)), **options)
+        fit_scalar(
+            layer.scalar,
+            x[..., i][:, moved[..., i]].ravel(),
+            (random_state, block, int(i)),
+            **options,
+        )
         for i in moved_dimensions(layer)
     ]
     if fits[0] is None:
@@ -493,16 +543,22 @@ def initialize_flow_from_ig(
     **Source** [Meng, Song & Ermon 2020](https://arxiv.org/abs/2003.01941)
     """
     if not flow.built:
-        raise RuntimeError("Expected a built flow, received one that is not built: call flow.build((None, input_dim)) first")
+        raise RuntimeError(
+            "Expected a built flow, received one that is not built: call flow.build((None, input_dim)) first"
+        )
     x, context = split_context(x) if isinstance(x, dict) else (x, context)
     check_finite(x)
     names = column_names(x)
     x = np.asarray(read_array(x))
     if x.shape[1:] != flow.event_shape or len(x) < 2:
-        raise ValueError(f"Expected x of shape (n, *{flow.event_shape}) (input_dim) with n >= 2, received shape {x.shape}")
+        raise ValueError(
+            f"Expected x of shape (n, *{flow.event_shape}) (input_dim) with n >= 2, received shape {x.shape}"
+        )
     check_random_state(random_state)
     if rotations not in ("pca", "keep"):
-        raise ValueError(f"Expected rotations to be 'pca' or 'keep', received rotations={rotations!r}")
+        raise ValueError(
+            f"Expected rotations to be 'pca' or 'keep', received rotations={rotations!r}"
+        )
     if x.ndim == 2 and not flow.bijectors[0].whole_numbers:
         check_columns(x, names)
     read = flow.read_training(x if context is None else {"x": x, "context": context})
@@ -543,7 +599,9 @@ class BlockReport(list):
         lines = [f"{'block':>5} {'gain':>9} {'std. error':>11} {'log-lik.':>9}  kept"]
         for row in self:
             numbers = f"{row['gain']:9.4f} {row['standard_error']:11.4f} {row['log_likelihood']:9.4f}"
-            lines.append(f"{row['block']:5d} {numbers}  {'yes' if row['kept'] else 'no'}")
+            lines.append(
+                f"{row['block']:5d} {numbers}  {'yes' if row['kept'] else 'no'}"
+            )
         return "\n".join(lines)
 
     __str__ = __repr__
@@ -581,7 +639,9 @@ def normal_block(
     z = apply_rows(rotation.forward_and_log_det, x)[0].astype("float64")
     center, spread = z.mean(axis=0)[:, None], z.std(axis=0)[:, None]
     near = 0.1  # components a tenth as far apart: alike in the tails, not quite equal
-    means, log_scales = (ops.convert_to_numpy(w) for w in (marginal.means, marginal.log_scales))
+    means, log_scales = (
+        ops.convert_to_numpy(w) for w in (marginal.means, marginal.log_scales)
+    )
     variances = 1 - near**2 * (1 - np.exp(2 * log_scales))
     marginal.means.assign(center + spread * near * means)
     marginal.log_scales.assign(np.log(spread) + 0.5 * np.log(variances))
@@ -597,7 +657,10 @@ def gains(
     for layer in layers:
         z, log_det = apply_rows(layer.forward_and_log_det, z)
         total += log_det
-    return z, total + 0.5 * (np.sum(x.astype("float64") ** 2, axis=1) - np.sum(z.astype("float64") ** 2, axis=1))
+    return z, total + 0.5 * (
+        np.sum(x.astype("float64") ** 2, axis=1)
+        - np.sum(z.astype("float64") ** 2, axis=1)
+    )
 
 # %% ../nbs/44_warmstart.ipynb #report-row
 def report_row(
@@ -695,7 +758,9 @@ def iterative_gaussianization(
     names = column_names(x)
     x = np.asarray(read_array(x))
     if x.ndim != 2 or len(x) < 8 or x.shape[1] < 1:
-        raise ValueError(f"Expected x of shape (n, d) with n >= 8, received shape {x.shape}")
+        raise ValueError(
+            f"Expected x of shape (n, d) with n >= 8, received shape {x.shape}"
+        )
     check_random_state(random_state)
     max_blocks = check_width("max_blocks", max_blocks)
     if rotation not in ("pca", "random") or not 0 < holdout < 1:
