@@ -13,6 +13,7 @@ __all__ = ['OF_KERAS', 'constructor_names', 'check_config', 'to_config', 'from_c
 import inspect
 import json
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import keras
 import numpy as np
