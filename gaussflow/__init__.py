@@ -11,7 +11,7 @@ import importlib
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner
 from gaussflow.base import BaseDistribution, DiagonalNormal, StandardLogistic, StandardNormal, StudentT
 from gaussflow.bijector import Bijector, Chain, Inverse
-from gaussflow.bounded import Log, Logit
+from gaussflow.bounded import Bounded, Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
     ResidualConditioner,
@@ -74,6 +74,7 @@ __all__ = [
     "BaseDistribution",
     "Bijector",
     "BlockReport",
+    "Bounded",
     "Chain",
     "ConvConditioner",
     "Coupling",

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CENTERED', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'marked', 'settle_overflow', 'TrainingData',
-           'check_images', 'without_absent', 'check_float32', 'advise', 'MappedDataset', 'map_batches', 'unpack_inputs',
-           'pack_inputs', 'center_batch', 'only_present', 'FlowQuery', 'export_saved_model', 'NormalizingFlow',
-           'GaussianizationFlow', 'restart']
+           'check_images', 'without_absent', 'check_float32', 'units_taken', 'advise', 'MappedDataset', 'map_batches',
+           'unpack_inputs', 'pack_inputs', 'center_batch', 'only_present', 'FlowQuery', 'export_saved_model',
+           'NormalizingFlow', 'GaussianizationFlow', 'restart']
 
 # %% ../nbs/42_flow.ipynb #imports
 import functools
@@ -173,17 +173,30 @@ def without_absent(
 # %% ../nbs/42_flow.ipynb #advice
 def check_float32(
     report,  # What `inspect_table` found
+    note: str = "",  # What to add to the remedy
 ) -> None:
     "**Raises** `ValueError` for columns that lose their digits in float32."
     lost = [f for f in report if f.kind == "float32"]
     if lost:
-        raise ValueError(f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}")
+        raise ValueError(f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}{note}")
+
+
+def units_taken(
+    bijectors: Sequence[Bijector],  # Of a flow
+) -> bool | np.ndarray:
+    "Whether data of any mean and spread may come, by column where the first layer leaves some to the next."
+    taken = False
+    for bijector in bijectors:
+        taken = np.logical_or(taken, bijector.learns_units)
+        if np.ndim(bijector.learns_units) == 0:
+            break
+    return taken
 
 
 def advise(
     events: np.ndarray,  # Rows of vectors, `(n, d)`
     columns: list | None,  # Their names
-    takes_units: bool,  # Whether the flow takes data of any mean and spread
+    takes_units: bool | np.ndarray,  # Whether the flow takes data of any mean and spread, or, `(d,)`, which columns
     takes_float64: bool,  # Whether it standardises before the cast to float32
 ) -> None:
     """Warn of columns that make a density meaningless, or hard to learn.
@@ -191,10 +204,13 @@ def advise(
     **Raises** `ValueError` for columns that lose their digits in float32.
     """
     report = inspect_table(events, columns=columns)
+    taken = np.broadcast_to(takes_units, events.shape[1:])
     if not takes_float64:
-        check_float32(report)
+        late = " Here the first layer comes before `Standardize`: subtract, from its bounds too." if taken.any() else ""
+        check_float32(report, late)
     unbounded = [f for f in report if f.severity == "unbounded"]
-    units = [f for f in report if f.kind == "units" and not takes_units]
+    raw = {name for name, known in zip(report.columns, taken) if not known}
+    units = [f for f in report if f.kind == "units" and raw.issuperset(f.columns)]
     for title, findings in (
         ("the likelihood of this table has no bound, and its density no meaning there", unbounded),
         ("this flow takes the data in raw units, which it learns slowly or not at all", units),
@@ -900,8 +916,7 @@ class NormalizingFlow(keras.Model):
         read = self.read_training(x, y, sample_weight, batches=limit if waits else 1)
         if not self.started and len(self.event_shape) == 1:
             events = np.concatenate([np.asarray(e) for e, _ in read.rows[:100]])[:10_000]
-            first = self.bijectors[0]
-            advise(events, self.columns.get("x"), first.learns_units, first.learns_from_all_rows)
+            advise(events, self.columns.get("x"), units_taken(self.bijectors), self.bijectors[0].learns_from_all_rows)
         self.start(read)
         self.started = True
         inputs, target, weight = self.for_keras(read)

@@ -77,6 +77,7 @@ BIJECTORS = {
     "normalisation": gf.ActNorm,
     "standardising": gf.Standardize,
     "flatten": gf.Flatten,
+    "bounded": lambda: gf.Bounded([None, -9, -9], [None, None, 9]),
     "mixed channels": lambda: gf.InvertibleConv1x1(seed=8),
 }
 
@@ -94,7 +95,7 @@ ONCE_EACH = {
     *("permute", "linear, rotation", "additive coupling", "affine coupling", "mixture coupling", "coupling, no build", "chain", "inverse"),
     *("mixture, logistic", "spline", "spline coupling"),
     *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
-    *("normalisation", "standardising", "flatten", "mixed channels"),
+    *("normalisation", "standardising", "flatten", "mixed channels", "bounded"),
 }
 
 
