@@ -17,7 +17,7 @@ from gaussflow.base import (
     StudentT,
 )
 from gaussflow.bijector import Bijector, Chain, Inverse
-from gaussflow.bounded import Log, Logit
+from gaussflow.bounded import Bounded, Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
     ResidualConditioner,
@@ -114,6 +114,7 @@ __all__ = [
     "BaseDistribution",
     "Bijector",
     "BlockReport",
+    "Bounded",
     "Chain",
     "ConvConditioner",
     "Coupling",

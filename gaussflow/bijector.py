@@ -318,7 +318,7 @@ class Bijector(FlowLayer):
     whole_numbers = (
         False  # whether events are whole numbers, to which the layer adds noise
     )
-    learns_units = False  # whether the layer takes data of any mean and spread
+    learns_units = False  # whether the layer takes data of any mean and spread, or, `(d,)`, which columns
     learns_from_all_rows = (
         False  # whether a flow shows it every row, in float64, as `Standardize` wants
     )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FLOWS_OF', 'CENTERED', 'base_nll_loss', 'NegativeLogLikelihood', 'Untracked', 'marked', 'settle_overflow',
-           'TrainingData', 'check_images', 'without_absent', 'check_float32', 'advise', 'remember_parts',
+           'TrainingData', 'check_images', 'without_absent', 'check_float32', 'units_taken', 'advise', 'remember_parts',
            'warn_of_shared', 'MappedDataset', 'map_batches', 'unpack_inputs', 'pack_inputs', 'center_batch',
            'only_present', 'FlowQuery', 'export_saved_model', 'NormalizingFlow', 'GaussianizationFlow', 'restart']
 
@@ -73,7 +73,7 @@ from .linear import Householder
 from .marginal import nan_beside_nan, sum_event
 from .special import norm_log_pdf
 from .standardize import RunningMoments, Standardize, less_offset
-from .table import SEVERITIES, inspect_table
+from .table import SEVERITIES, TableReport, inspect_table
 
 # %% ../nbs/42_flow.ipynb #losses
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -188,19 +188,33 @@ def without_absent(
 # %% ../nbs/42_flow.ipynb #advice
 def check_float32(
     report,  # What `inspect_table` found
+    note: str = "",  # What to add to the remedy
 ) -> None:
     "**Raises** `ValueError` for columns that lose their digits in float32."
     lost = [f for f in report if f.kind == "float32"]
     if lost:
         raise ValueError(
-            f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}"
+            f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}{note}"
         )
+
+
+def units_taken(
+    bijectors: Sequence[Bijector],  # Of a flow
+) -> bool | np.ndarray:
+    "Whether data of any mean and spread may come, by column where the first layer leaves some to the next."
+    taken = False
+    for bijector in bijectors:
+        taken = np.logical_or(taken, bijector.learns_units)
+        if np.ndim(bijector.learns_units) == 0:
+            break
+    return taken
 
 
 def advise(
     events: np.ndarray,  # Rows of vectors, `(n, d)`
     columns: list | None,  # Their names
-    takes_units: bool,  # Whether the flow takes data of any mean and spread
+    takes_units: bool
+    | np.ndarray,  # Whether it takes any mean and spread, or which columns
     takes_float64: bool,  # Whether it standardises before the cast to float32
 ) -> None:
     """Warn of columns that make a density meaningless, or hard to learn.
@@ -208,8 +222,19 @@ def advise(
     **Raises** `ValueError` for columns that lose their digits in float32.
     """
     report = inspect_table(events, columns=columns)
+    taken = np.broadcast_to(takes_units, events.shape[1:])
     if not takes_float64:
-        check_float32(report)
+        late = (
+            " Here the first layer comes before `Standardize`: subtract, from its bounds too."
+            if taken.any()
+            else ""
+        )
+        check_float32(report, late)
+    raw = {name for name, known in zip(report.columns, taken) if not known}
+    heard = TableReport(
+        [f for f in report if f.kind != "units" or raw.issuperset(f.columns)],
+        report.columns,
+    )
     unbounded = [
         kind for kind, severity in SEVERITIES.items() if severity == "unbounded"
     ]
@@ -220,10 +245,10 @@ def advise(
         ),
         (
             "this flow takes the data in raw units, which it learns slowly or not at all",
-            [] if takes_units else ["units"],
+            ["units"],
         ),
     ):
-        if lines := [f"  {line}" for kind in kinds for line in report.lines(kind)]:
+        if lines := [f"  {line}" for kind in kinds for line in heard.lines(kind)]:
             warnings.warn("\n".join([f"fit: {title}:", *lines]), stacklevel=3)
 
 # %% ../nbs/42_flow.ipynb #warn-of-shared
@@ -1160,12 +1185,11 @@ class NormalizingFlow(Configured, keras.Model):
             events = np.concatenate([np.asarray(e) for e, _ in read.rows[:100]])[
                 :10_000
             ]
-            first = self.bijectors[0]
             advise(
                 events,
                 self.columns.get("x"),
-                first.learns_units,
-                first.learns_from_all_rows,
+                units_taken(self.bijectors),
+                self.bijectors[0].learns_from_all_rows,
             )
         warn_of_shared(self)
         self.start(read)

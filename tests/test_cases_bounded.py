@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -29,6 +30,8 @@ RANGES = {  # a layer, and the ends of its range
     "below -3": (lambda: gf.Log(-3, side="upper"), -np.inf, -3.0),
     "softplus": (lambda: gf.Log(map="softplus"), 0.0, np.inf),
     "below 2, softplus": (lambda: gf.Log(2, "upper", "softplus"), -np.inf, 2.0),
+    "bounded": (lambda: gf.Bounded(-1, 2), -1.0, 2.0),
+    "bounded below -3": (lambda: gf.Bounded(high=-3), -np.inf, -3.0),
 }
 each_range = pytest.mark.parametrize("name", RANGES)
 
@@ -271,6 +274,131 @@ def test_case_15_bounds_for_each_column():
     )
 
 
+LOW, HIGH = (
+    [None, 0, 0, -np.inf],
+    [None, np.inf, 1, None],
+)  # time, price, share, temperature
+
+
+def mixed_table(rows, seed=0):
+    "Four columns that depend on each other, each within its own bounds."
+    z = np.random.default_rng(seed).normal(size=(rows, 4))
+    z[:, 1:] += 0.7 * z[:, :1]
+    price, share = np.exp(2 + 0.5 * z[:, 1]), stats.logistic.cdf(z[:, 2] - 1)
+    return np.stack([180 + 60 * z[:, 0], price, share, 12 + 8 * z[:, 3]], axis=1)
+
+
+def test_case_15_mixed_bounds(tmp_path):
+    "One table, four kinds of columns, a flow that standardises: fitted, asked, drawn from, saved."
+    x = mixed_table(1000)
+    rest = gf.make_coupling_flow(4, 1, 4, hidden=(16,), standardize=True)
+    flow = gf.NormalizingFlow([gf.Bounded(LOW, HIGH), *rest.bijectors], 4)
+    flow.compile(keras.optimizers.Adam(5e-3), jit_compile=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error", UserWarning
+        )  # no advice on units: Standardize stands behind
+        losses = flow.fit(x, batch_size=250, epochs=5, verbose=0).history["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+    at = np.tile(x.mean(axis=0), (9, 1))
+    for row, (column, value) in enumerate(
+        [(1, 0), (1, -3), (2, 0), (2, 1), (2, 1.5), (0, -900), (3, -90), (3, np.nan)]
+    ):
+        at[row, column] = value
+    at[7, 1] = -1  # NaN beside a number outside
+    log_prob = numpy(flow.log_prob(at))
+    np.testing.assert_array_equal(log_prob[:5], [-np.inf] * 5)
+    assert np.isfinite(log_prob[[5, 6, 8]]).all() and np.isnan(log_prob[7])
+    slope = gradient(flow.log_prob, at[[5, 6, 8]].astype("float32"))
+    assert np.isfinite(slope).all() and np.all(slope != 0)
+    edge = np.float32(
+        [[100, 1e-30, 0.5, 10], [100, 5, np.nextafter(np.float32(1), 0), 10]]
+    )
+    assert finite(flow.log_prob(edge), gradient(flow.log_prob, edge)) == [True, True]
+
+    drawn = numpy(flow.sample(100_000, seed=0))
+    wild = numpy(flow.invert(np.random.default_rng(1).normal(size=(10_000, 4)) * 1e3))
+    for events in (drawn, wild):
+        price, share = events[:, 1], events[:, 2]
+        assert events.dtype == "float32" and np.isfinite(events).all()
+        assert np.all(price > 0) and np.all((share > 0) & (share < 1))
+        assert events[:, 3].min() < 0 < events[:, 3].max()
+    assert finite(flow.log_prob(drawn)) == [True]
+
+    flow.save(tmp_path / "flow.keras")
+    again = keras.saving.load_model(tmp_path / "flow.keras")
+    assert again.bijectors[0].get_config() == flow.bijectors[0].get_config()
+    np.testing.assert_array_equal(again.log_prob(at), log_prob)
+    np.testing.assert_array_equal(again.sample(100, seed=0), flow.sample(100, seed=0))
+    flow.save_weights(tmp_path / "flow.weights.h5")
+    again.load_weights(tmp_path / "flow.weights.h5")
+
+    x[3, 2] = 1.0
+    with pytest.raises(
+        ValueError,
+        match=r"inside \(0, 1\) for Bounded, received 1.0 in row 3, column 2",
+    ):
+        flow.fit(x, verbose=0)
+
+
+def test_case_15_mixed_bounds_column_by_column():
+    "Each column as its own layer maps it, on vectors and images, in any order of the columns."
+    low, high = [0, None, -5, None, 2, -1], [None, None, 3, 4, None, 1]
+    alone = [
+        gf.Log(),
+        None,
+        gf.Logit(-5, 3),
+        gf.Log(4, "upper"),
+        gf.Log(2),
+        gf.Logit(-1, 1),
+    ]
+    z = RNG.normal(size=(60, 6)).astype("float32") * 3
+    for order in (np.arange(6), np.array([3, 1, 5, 0, 4, 2])):
+        layer = gf.Bounded([low[i] for i in order], [high[i] for i in order])
+        for shape in ((60, 6), (10, 2, 3, 6)):
+            layer = gf.Bounded.from_config(layer.get_config())
+            x, _ = layer.inverse_and_log_det(z.reshape(shape))
+            back, _ = layer.forward_and_log_det(x)
+            for j, i in enumerate(order):
+                column, _ = (
+                    (z[:, [j]], 0)
+                    if alone[i] is None
+                    else alone[i].inverse_and_log_det(z[:, [j]])
+                )
+                np.testing.assert_allclose(
+                    numpy(x).reshape(-1, 6)[:, [j]], column, rtol=1e-6
+                )
+                there = (
+                    column
+                    if alone[i] is None
+                    else alone[i].forward_and_log_det(column)[0]
+                )
+                np.testing.assert_allclose(
+                    numpy(back).reshape(-1, 6)[:, [j]], there, rtol=1e-6, atol=1e-6
+                )
+
+
+def test_case_15_units_by_column():
+    "`fit` warns of raw units where no layer takes them, and says what a clock needs."
+    x = mixed_table(500)
+    flow = gf.NormalizingFlow([gf.Bounded(LOW, HIGH), gf.Marginal(gf.Affine())], 4)
+    flow.compile("adam", jit_compile=False)
+    with pytest.warns(UserWarning, match="column 0 has mean") as caught:
+        flow.fit(x, verbose=0)
+    said = "".join(str(w.message) for w in caught)
+    assert "column 3" in said and "column 1" not in said and "column 2" not in said
+    flow = gf.NormalizingFlow(
+        [gf.Bounded(LOW, HIGH), gf.Standardize(), gf.Marginal(gf.Affine())], 4
+    )
+    flow.compile("adam", jit_compile=False)
+    with pytest.raises(
+        ValueError,
+        match="column 0 has a spread .* comes before `Standardize`: subtract",
+    ):
+        flow.fit(x + [1.7e9, 0, 0, 0], verbose=0)
+
+
 def test_case_15_saved_and_loaded(tmp_path):
     layers = [
         gf.Logit([0, -1], 2, alpha=0.0),
@@ -337,7 +465,44 @@ def test_case_15_data_outside_are_refused():
         (lambda: gf.Logit([[0.0]]), "Expected low to be a number"),
         (lambda: gf.Logit([]), "Expected low to be a number"),
         (lambda: gf.Logit([0, 0], [1, 1, 1]), "one length"),
-        (lambda: gf.Logit(1.7e9, 1.7e9 + 60), "room for 1,000 numbers of float32"),
+        (
+            lambda: gf.Logit(1.7e9, 1.7e9 + 60),
+            "room for 1,000 numbers of float32 .* subtract a start",
+        ),
+        (
+            lambda: gf.Logit([0, 1.7e9], [1, 1.7e9 + 60]),
+            "float32 .* in column 1: subtract a start",
+        ),
+        (
+            lambda: gf.Bounded([0, 1.7e9, 0], [1, 1.7e9 + 60, None]),
+            "float32 .* in column 1: subtract",
+        ),
+        (
+            lambda: gf.Bounded([None, 2, 1, 4], [None, 1, 2, 3]),
+            "low=2.0, high=1.0 in column 1, likewise in column 3",
+        ),
+        (
+            lambda: gf.Bounded([0, np.inf]),
+            "low < high, received low=inf, high=inf in column 1",
+        ),
+        (lambda: gf.Bounded(high=[None, -np.inf]), "low=-inf, high=-inf in column 1"),
+        (
+            lambda: gf.Bounded([0, np.nan]),
+            "None for no bound, received nan in column 1",
+        ),
+        (lambda: gf.Bounded(1e31), "low at most 1e\\+30 in size"),
+        (lambda: gf.Bounded([[0.0]]), "Expected low to be a number"),
+        (lambda: gf.Bounded([0, 0], [1, 1, 1]), "one length"),
+        (lambda: gf.Bounded(map="sqrt"), "'log' or 'softplus'"),
+        (
+            lambda: gf.Bounded([0, None]).build((None, 3)),
+            "Expected events with 2 entries",
+        ),
+        (
+            lambda: gf.Logit([-np.inf, 0, 0], [np.inf, np.inf, 1]),
+            "columns of several kinds Bounded",
+        ),
+        (lambda: gf.Log([-np.inf, 0, 0]), "columns of several kinds, .* use Bounded"),
         (lambda: gf.Logit([0, 0]).build((None, 3)), "Expected events with 2 entries"),
         (
             lambda: gf.Logit([0]).forward_and_log_det(np.zeros((1, 2))),
@@ -380,7 +545,7 @@ import numpy as np, keras
 keras.config.set_floatx("float64")
 import gaussflow as gf
 layers = [gf.Logit(), gf.Logit([-5, 0.1], [3, 0.7])]
-layers += [gf.Log(7), gf.Log(0, "upper", "softplus")]
+layers += [gf.Log(7), gf.Log(0, "upper", "softplus"), gf.Bounded([None, 0.1], [None, 0.7])]
 for layer in layers:
     flow = gf.NormalizingFlow([layer, gf.Marginal(gf.Affine())], 2)
     x = keras.ops.convert_to_numpy(flow.sample(100_000, seed=0))

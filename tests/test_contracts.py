@@ -124,6 +124,7 @@ BIJECTORS = {
     "normalisation": gf.ActNorm,
     "standardising": gf.Standardize,
     "flatten": gf.Flatten,
+    "bounded": lambda: gf.Bounded([None, -9, -9], [None, None, 9]),
     "mixed channels": lambda: gf.InvertibleConv1x1(seed=8),
 }
 
@@ -163,7 +164,7 @@ ONCE_EACH = {
     ),
     *("mixture, logistic", "spline", "spline coupling"),
     *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
-    *("normalisation", "standardising", "flatten", "mixed channels"),
+    *("normalisation", "standardising", "flatten", "mixed channels", "bounded"),
 }
 
 
