@@ -11,9 +11,11 @@ from pathlib import Path
 import books as nb
 
 NOTEBOOK_BYTES, FIGURE_BYTES = 1_500_000, 250_000
-CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 25
+CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 40
 PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
-LONG_CLASSES = {
+LONG_CLASSES = {"42_flow": 770}  # one model whose parts go to rooms of their own in the coming redesign
+# Stretches of exported code that still want a cell that shows something; they may only become shorter.
+LONG_STRETCHES = {"00_special": 70, "02_events": 103, "03_bijector": 79, "04_table": 114, "11_mixture": 114, "13_testing": 158, "42_flow": 88, "43_families": 162, "44_warmstart": 111, "61_evaluation": 97, "70_densities": 68, "72_plot": 160, "73_diagram": 236}
     "42_flow": 560
 }  # one model whose parts go to rooms of their own in the coming redesign
 LESS_PROSE = {
@@ -101,27 +103,45 @@ def check_sizes(path: Path, book) -> Iterator[str]:
                         yield f"cell {cell.id}: Expected a figure of at most {FIGURE_BYTES} bytes, received {size}"
 
 
+def own_lines(cell) -> int:
+    "Lines of code and docstrings; blank lines and `#|` lines are free."
+    return sum(
+        1
+        for line in cell.source.splitlines()
+        if line.strip() and not line.startswith("#|")
+    )
+
+
 def check_cell_lengths(path: Path, book) -> Iterator[str]:
-    "A class has 350 lines, other exported code 60, any other cell 25; blank lines and `#|` lines are free."
+    """A class has at most 350 lines; other exported code 60 until a cell shows something; a long check is folded.
+
+    A function that is longer by itself is one cell.
+    """
+    stretch = 0
     for cell in code_cells(book):
-        lines = sum(
-            1
-            for line in cell.source.splitlines()
-            if line.strip() and not line.startswith("#|")
-        )
-        tree = parse(cell)
-        is_class = tree is not None and any(
-            isinstance(node, ast.ClassDef) for node in tree.body
-        )
-        most = (
-            CELL_LINES
-            if not is_export(cell)
-            else LONG_CLASSES.get(path.stem, CLASS_LINES)
-            if is_class
-            else EXPORT_LINES
-        )
-        if lines > most:
-            yield f"cell {cell.id}: Expected at most {most} lines, received {lines}"
+        lines, marks, tree = own_lines(cell), nb.directives(cell), parse(cell)
+        longest = LONG_STRETCHES.get(path.stem, EXPORT_LINES)
+        if not is_export(cell):
+            stretch = 0 if "hide" not in marks else stretch
+            if (
+                lines > CELL_LINES
+                and "code-fold: true" not in marks
+                and "hide" not in marks
+            ):
+                yield f"cell {cell.id}: Expected at most {CELL_LINES} lines, or `#| code-fold: true`, received {lines}"
+        elif any(
+            isinstance(node, ast.ClassDef) for node in (tree or ast.Module([])).body
+        ):
+            most, stretch = LONG_CLASSES.get(path.stem, CLASS_LINES), 0
+            if lines > most:
+                yield f"cell {cell.id}: Expected at most {most} lines, received {lines}"
+        elif not any(
+            isinstance(n, ast.Import | ast.ImportFrom)
+            for n in (tree or ast.Module([])).body
+        ):
+            stretch += lines
+            if stretch > longest and stretch > lines:
+                yield f"cell {cell.id}: Expected at most {longest} exported lines before a cell shows something, received {stretch}"
 
 
 def words(book) -> tuple[int, int]:
