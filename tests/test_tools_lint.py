@@ -112,21 +112,46 @@ def test_notebook_size(book, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("head", "line", "most"),
-    [
-        ("#| export\ndef f():", "    x = 1", 60),
-        ("#| export\nclass F:", "    x = 1", 350),
-        ("x = 1", "x = 1", 25),
-    ],
-)
-def test_cell_lengths(book, head, line, most):
-    book.cells[2].source = "\n".join([head] + [line] * (most - 1))
+def test_class_lengths(book):
+    lines = ["#| export", "class F:", *["    x = 1"] * 349]
+    book.cells[2].source = "\n".join(lines)
     assert complaints(lint.check_cell_lengths, book) == []
-    book.cells[2].source += f"\n{line}"
+    book.cells[2].source += "\n    x = 1"
     assert complaints(lint.check_cell_lengths, book) == [
-        f"cell square: Expected at most {most} lines, received {most + 1}"
+        "cell square: Expected at most 350 lines, received 351"
     ]
+
+
+def test_something_is_shown_every_sixty_exported_lines(book):
+    def function(name, lines):
+        return "\n".join(["#| export", f"def {name}():", *["    x = 1"] * (lines - 1)])
+
+    book.cells[2].source = function("long_by_itself", 100)
+    assert complaints(lint.check_cell_lengths, book) == []
+    book.cells[2].source = function("f", 30)
+    book.cells.insert(3, code("second", function("g", 30)))
+    assert complaints(lint.check_cell_lengths, book) == []
+    book.cells[3].source = function("g", 31)
+    complaint = "Expected at most 60 exported lines before a cell shows something"
+    assert complaints(lint.check_cell_lengths, book) == [
+        f"cell second: {complaint}, received 61"
+    ]
+    book.cells.insert(3, code("between", "print(f())"))
+    assert complaints(lint.check_cell_lengths, book) == []
+    book.cells[3].source = "#| hide\nprint(f())"
+    assert complaint in complaints(lint.check_cell_lengths, book)[0]
+
+
+def test_a_long_check_is_folded(book):
+    book.cells[3].source = "\n".join(["x = 1"] * 40)
+    assert complaints(lint.check_cell_lengths, book) == []
+    book.cells[3].source += "\nx = 1"
+    (complaint,) = complaints(lint.check_cell_lengths, book)
+    assert (
+        "Expected at most 40 lines, or `#| code-fold: true`, received 41" in complaint
+    )
+    book.cells[3].source = "#| code-fold: true\n" + book.cells[3].source
+    assert complaints(lint.check_cell_lengths, book) == []
 
 
 def test_prose_share(book):
@@ -186,7 +211,7 @@ def test_unreadable_id(book, cell_id):
 
 
 def test_repeated_id(book):
-    book.cells[4].id = "demo"
+    book.cells[3].id = "demo"
     assert complaints(lint.check_ids, book) == ["cell demo: the id stands 2 times"]
 
 
