@@ -211,7 +211,7 @@ def test_unreadable_id(book, cell_id):
 
 
 def test_repeated_id(book):
-    book.cells[3].id = "demo"
+    book.cells[4].id = "demo"
     assert complaints(lint.check_ids, book) == ["cell demo: the id stands 2 times"]
 
 
