@@ -17,7 +17,7 @@ from .backend import fixed_loop, is_traced
 from .bijector import check_conditioner, conditioner_inputs
 from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
 from .marginal import ScalarLayer
-from .scalar import Affine, ScalarBijection, unpack
+from .scalar import Affine, ScalarBijection
 from .testing import scatter_weights
 
 # %% ../nbs/24_autoregressive.ipynb #check-order
@@ -176,7 +176,7 @@ def check_autoregressive(
     precise = keras.backend.standardize_dtype(output.dtype) in ("float32", "float64")
     output = ops.reshape(ops.cast(output, "float32"), (len(x), d + 1, -1))
     parts = ops.convert_to_numpy(
-        ops.concatenate(list(unpack(scalar, output, d).values()), axis=-1)
+        ops.concatenate(list(scalar.unpack(output, d).values()), axis=-1)
     )
     changes = np.abs(parts[:, 1:] - parts[:, :1]).max(axis=(0, 3))  # (input, output)
     wrong = (changes > (1e-4 if precise else 2e-2) * np.abs(parts).max()) & (

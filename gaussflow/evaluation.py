@@ -23,10 +23,7 @@ from scipy import special
 from .backend import apply_rows
 from gaussflow.base import (
     BaseDistribution,
-    DiagonalNormal,
-    StandardLogistic,
     StandardNormal,
-    StudentT,
 )
 from .flow import NormalizingFlow
 from .report import as_rows, read_rows, seen_context, walk
@@ -271,9 +268,7 @@ def gaussianity_by_layer(
     "Compare every state from data to latent with the standard normal; of another base, its normal scores come last."
     x, context, _ = read_rows(flow, x, context, max_points, options.get("seed", 0))
     states, _ = walk(flow, x, context)
-    states[-1] = base_scores(
-        flow.base, as_rows(states[-1]), seen_context(flow, context)
-    )
+    states[-1] = base_scores(flow.base, states[-1], seen_context(flow, context))
     names = [
         "data",
         *(
@@ -285,34 +280,16 @@ def gaussianity_by_layer(
 
 # %% ../nbs/61_evaluation.ipynb #base-scores
 def base_scores(
-    base: BaseDistribution,  # One of the four of this package
-    z: np.ndarray,  # Latents as rows, `(n, D)`
-    context: np.ndarray
-    | None = None,  # One row per latent; counts where the base is conditional
+    base: BaseDistribution,  # Of a flow
+    z: np.ndarray,  # Latents `(n, *event)`
+    context: np.ndarray | None = None,  # One row per latent, for a conditional base
 ) -> np.ndarray:  # `(n, D)`
     """Turn draws of the base into standard normal ones, number by number.
 
-    **Raises** `ValueError` for a base of the user's own, and for a context that a conditional base needs and does not get.
+    **Raises** `ValueError` for a base that does not say how (`to_normal`), and for a context
+    that a conditional base needs and does not get.
     """
-    if type(base) is StandardNormal:
-        return z
-    if type(base) is DiagonalNormal:
-        events = z.reshape(len(z), *base.mean.shape)
-        moments = base.moments(
-            events, None if context is None else ops.convert_to_tensor(context)
-        )
-        mean, log_scale = (ops.convert_to_numpy(v).astype("float64") for v in moments)
-        return as_rows((events - mean) * np.exp(-log_scale))
-    if type(base) is StandardLogistic:
-        log_tail = special.log_expit(-np.abs(z))
-    elif type(base) is StudentT:
-        log_tail = np.log(special.stdtr(base.degrees, -np.abs(z)))
-    else:
-        raise ValueError(
-            "Expected StandardNormal, DiagonalNormal, StandardLogistic or StudentT as base, whose distribution function is known, "
-            f"received {type(base).__name__}"
-        )
-    return -np.sign(z) * special.ndtri_exp(log_tail)
+    return as_rows(base.to_normal(z, context))
 
 
 def normal_scores(
@@ -322,11 +299,8 @@ def normal_scores(
 ) -> np.ndarray:  # `(n, D)`, float64
     "The latents of events, standard normal if the flow is right, whatever its base."
     x, context, _ = read_rows(flow, x, context)
-    return base_scores(
-        flow.base,
-        as_rows(apply_rows(flow.forward_and_log_det, x, context)[0]),
-        seen_context(flow, context),
-    )
+    z, _ = apply_rows(flow.forward_and_log_det, x, context)
+    return base_scores(flow.base, z, seen_context(flow, context))
 
 # %% ../nbs/61_evaluation.ipynb #qq
 class QQ(NamedTuple):

@@ -56,7 +56,6 @@ from gaussflow.scalar import (
     ScalarBijection,
     Scale,
     check_law,
-    packed_width,
 )
 from .standardize import ActNorm, Standardize
 
@@ -104,7 +103,7 @@ def mlp_coupling(
     if shared:
         network = SharedMLPConditioner(sizes, d_b, hidden, activation)
     else:
-        network = MLPConditioner(packed_width(scalar, d_b), hidden, activation)
+        network = MLPConditioner(scalar.width(d_b), hidden, activation)
     return coupling_by(scalar, mask, network)
 
 
@@ -407,7 +406,7 @@ def residual_coupling(
             f"Expected hidden as two or more equal widths for a residual network, received hidden={tuple(hidden)}"
         )
     network = ResidualConvConditioner(
-        packed_width(scalar, num_moved),
+        scalar.width(num_moved),
         hidden[0],
         len(hidden) - 1,
         activation=activation,
@@ -532,7 +531,7 @@ def glow_steps(
     kept, steps = default_half_mask(channels), []
     for _ in range(check_width("num_steps", num_steps)):
         network = ConvConditioner(
-            packed_width(scalar, int((~kept).sum())), hidden, activation=activation
+            scalar.width(int((~kept).sum())), hidden, activation=activation
         )
         steps += [ActNorm(), InvertibleConv1x1(), coupling_by(scalar, kept, network)]
     return steps

@@ -19,10 +19,7 @@ from .conditioner import MLPConditioner, check_hidden
 from .mixture import FAMILIES, MixtureCDF
 from gaussflow.scalar import (
     ScalarBijection,
-    check_conditioner_width,
     check_law,
-    packed_width,
-    unpack,
 )
 
 # %% ../nbs/22_marginal.ipynb #sum-event
@@ -84,7 +81,7 @@ class ScalarLayer(Bijector):
         self.num_moved = num_moved
         if self.conditioner is not None:
             shape = build_conditioner(self.conditioner, seen, self.context_shape)
-            check_conditioner_width(shape[-1], self.scalar, num_moved)
+            self.scalar.check_width(shape[-1], num_moved)
             if shape[1:-1] != tuple(seen or ())[:-1]:
                 raise ValueError(
                     f"Expected a conditioner with outputs of shape {(None, *(seen or ())[:-1], shape[-1])}, received output shape {shape}"
@@ -118,7 +115,7 @@ class ScalarLayer(Bijector):
         # A functional model refuses a tensor beside an array.
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         raw = ops.cast(self.conditioner(inputs, training=training), self.compute_dtype)
-        return unpack(self.scalar, nan_beside_nan(raw, inputs), self.num_moved)
+        return self.scalar.unpack(nan_beside_nan(raw, inputs), self.num_moved)
 
 # %% ../nbs/22_marginal.ipynb #marginal
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -284,7 +281,7 @@ class MixtureCDFGaussianization(Marginal):
             and self.context_hidden is not None
             and self.context_shape is not None
         ):
-            width = packed_width(self.scalar, input_shape[-1])
+            width = self.scalar.width(input_shape[-1])
             self.conditioner = MLPConditioner(width, self.context_hidden)
         super().build(input_shape)
 

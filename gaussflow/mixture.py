@@ -635,6 +635,8 @@ class MixtureCDF(ScalarBijection):
             float(background),
         )
 
+    clamped = ("log_scales",)
+
     @property
     def param_sizes(self):
         return dict.fromkeys(("logits", "means", "log_scales"), self.num_components)

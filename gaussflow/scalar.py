@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['Described', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp', 'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp',
-           'check_clamp', 'ScalarBijection', 'check_law', 'packed_width', 'unpack', 'check_conditioner_width',
-           'keep_nan', 'Additive', 'Affine', 'Scale']
+           'check_clamp', 'ScalarBijection', 'check_law', 'keep_nan', 'Additive', 'Affine', 'Scale']
 
 # %% ../nbs/10_scalar.ipynb #imports
 import math
@@ -106,9 +105,8 @@ def check_clamp(
 class ScalarBijection(Described):
     "An increasing map of numbers with explicit parameters; no weights, no Keras layer."
 
-    log_scale_clamp: LogScaleClamp | None = (
-        None  # Bounds the raw log-scale where there is one
-    )
+    clamped: tuple[str, ...] = ()  # Parameters whose raw part is bounded
+    log_scale_clamp: LogScaleClamp | None = None  # What bounds them; `None`: nothing
 
     @property
     def param_sizes(self) -> dict[str, int]:
@@ -122,13 +120,56 @@ class ScalarBijection(Described):
         return {name: np.zeros(size) for name, size in self.param_sizes.items()}
 
     def combine(self, base: Mapping, raw: Mapping) -> dict:
-        "Parameters from the base and the raw output of a network: their sum, raw log-scales clamped first."
+        "Parameters from the base and the raw output of a network: their sum, raw parts that are `clamped` bounded first."
         params = {name: base[name] + raw[name] for name in self.param_sizes}
-        for name in ("log_scale", "log_scales"):
-            if name in params and self.log_scale_clamp is not None:
+        for name in self.clamped:
+            if self.log_scale_clamp is not None:
                 at_zero = self.log_scale_clamp(ops.zeros((), dtype=params[name].dtype))
                 params[name] = base[name] + self.log_scale_clamp(raw[name]) - at_zero
         return params
+
+    def width(self, d: int) -> int:
+        "How many floats a network must emit for `d` numbers."
+        return d * sum(self.param_sizes.values())
+
+    def check_width(self, width: int | None, d: int) -> None:
+        "**Raises** `ValueError` that names both widths where a network emits another one for `d` numbers."
+        if width == self.width(d):
+            return
+        sizes = list(self.param_sizes.values())
+        of_one_size = len(set(sizes)) == 1 and sizes[0] > 1
+        each = " + ".join(f"d_b * {size}" for size in sizes)
+        formula = f"{len(sizes)} * d_b * K" if of_one_size else each
+        raise ValueError(
+            f"conditioner output width {width}, expected {formula} = {self.width(d)} "
+            f"for {self!r} and d_b={d}"
+        )
+
+    def unpack(self, flat, d: int) -> dict:
+        """Cut a network's flat output `(..., width)` into parameters `(..., d, size)`.
+
+        **Raises** `ValueError` for another width.
+        """
+        self.check_width(flat.shape[-1], d)
+        params, start = {}, 0
+        for name, size in self.param_sizes.items():
+            part = flat[..., start : start + d * size]
+            params[name] = ops.reshape(part, (*ops.shape(flat)[:-1], d, size))
+            start += d * size
+        return params
+
+    def random_params(
+        self, shape: tuple, spread: float = 0.5, seed: int = 0, dtype: str = "float32"
+    ) -> dict:
+        "Parameters `(*shape, size)` scattered around the start, for tests and figures."
+        generator = np.random.default_rng(seed)
+        raw = {
+            name: spread * generator.normal(size=(*shape, size))
+            for name, size in self.param_sizes.items()
+        }
+        tensor = lambda value: ops.convert_to_tensor(np.asarray(value, dtype))
+        base = {name: tensor(value) for name, value in self.identity_params().items()}
+        return self.combine(base, {name: tensor(value) for name, value in raw.items()})
 
     def forward(self, x, params: Mapping):
         "Map `x` to `z`. **Shapes** `x`: `(..., d)`; each parameter `(..., d, size)`. **Returns** `z`, `log dz/dx` (nats)."
@@ -138,7 +179,7 @@ class ScalarBijection(Described):
         "Map `z` to `x`. **Shapes** as `forward`. **Returns** `x`, `log dx/dz` (nats)."
         raise NotImplementedError(f"{type(self).__name__} does not implement inverse")
 
-# %% ../nbs/10_scalar.ipynb #packing
+# %% ../nbs/10_scalar.ipynb #check-law
 def check_law(scalar) -> ScalarBijection:
     "**Raises** `ValueError` unless `scalar` is a scalar bijection."
     if not isinstance(scalar, ScalarBijection):
@@ -146,49 +187,6 @@ def check_law(scalar) -> ScalarBijection:
             f"Expected scalar to be a ScalarBijection such as Affine(), received {scalar!r}"
         )
     return scalar
-
-
-def packed_width(
-    scalar: ScalarBijection,  # The map
-    d: int,  # Numbers that it moves
-) -> int:
-    "How many floats a network must emit for `d` numbers."
-    return d * sum(scalar.param_sizes.values())
-
-
-def unpack(
-    scalar: ScalarBijection,  # The map
-    flat,  # `(..., width)`, kind by kind
-    d: int,  # Numbers that it moves
-) -> dict:
-    "Cut a network's flat output into parameters of shape `(..., d, size)`. **Raises** `ValueError` for another width."
-    check_conditioner_width(flat.shape[-1], scalar, d)
-    params, start = {}, 0
-    for name, size in scalar.param_sizes.items():
-        part = flat[..., start : start + d * size]
-        params[name] = ops.reshape(part, (*ops.shape(flat)[:-1], d, size))
-        start += d * size
-    return params
-
-
-def check_conditioner_width(
-    width: int | None,  # What the conditioner emits
-    scalar: ScalarBijection,  # The map it feeds
-    d_b: int,  # Numbers that are moved
-) -> None:
-    "**Raises** `ValueError` that names both widths where they differ."
-    expected = packed_width(scalar, d_b)
-    if width != expected:
-        sizes = list(scalar.param_sizes.values())
-        of_one_size = len(set(sizes)) == 1 and sizes[0] > 1
-        formula = (
-            f"{len(sizes)} * d_b * K"
-            if of_one_size
-            else " + ".join(f"d_b * {s}" for s in sizes)
-        )
-        raise ValueError(
-            f"conditioner output width {width}, expected {formula} = {expected} for {scalar!r} and d_b={d_b}"
-        )
 
 # %% ../nbs/10_scalar.ipynb #keep-nan
 def keep_nan(
@@ -219,6 +217,8 @@ class Additive(ScalarBijection):
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Affine(ScalarBijection):
     "Shift and scale, `z = x * exp(log_scale) + shift`. **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), eq. 7."
+
+    clamped = ("log_scale",)
 
     def __init__(
         self, log_scale_clamp: LogScaleClamp | None = None

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['float64_twin', 'finite_difference_jacobian', 'scatter_weights', 'check_maps', 'check_layer', 'check_bijector',
-           'random_params', 'check_scalar']
+           'check_scalar']
 
 # %% ../nbs/13_testing.ipynb #imports
 import tempfile
@@ -194,29 +194,6 @@ def check_bijector(
     check_maps(bijector, x, context=context, atol=atol)
     check_layer(bijector, x, context=context)
 
-# %% ../nbs/13_testing.ipynb #random-params
-def random_params(
-    scalar: ScalarBijection,  # The map
-    shape: tuple,  # Leading shape, `(..., d)`
-    spread: float = 0.5,  # Standard deviation of the raw part
-    seed: int = 0,  # Equal seeds give equal values
-    dtype: str = "float32",
-) -> dict:
-    "Parameters scattered around the identity, for tests and figures."
-    generator = np.random.default_rng(seed)
-    raw = {
-        name: spread * generator.normal(size=(*shape, size))
-        for name, size in scalar.param_sizes.items()
-    }
-    raw = {
-        name: ops.convert_to_tensor(value.astype(dtype)) for name, value in raw.items()
-    }
-    base = {
-        name: ops.convert_to_tensor(value.astype(dtype))
-        for name, value in scalar.identity_params().items()
-    }
-    return scalar.combine(base, raw)
-
 # %% ../nbs/13_testing.ipynb #check-scalar
 def check_scalar(
     scalar: ScalarBijection,  # The map under test
@@ -226,7 +203,7 @@ def check_scalar(
     start_atol: float = 1e-5,  # Of the start, which is the identity on |x| <= 4
 ) -> None:
     "The contract test of every scalar bijection. **Raises** `AssertionError` that says which clause failed."
-    numpy, params = ops.convert_to_numpy, random_params(scalar, x.shape, spread)
+    numpy, params = ops.convert_to_numpy, scalar.random_params(x.shape, spread)
     x = np.asarray(x, "float32")
     given = ops.convert_to_tensor(x)
     z, log_slope = scalar.forward(given, params)
@@ -246,7 +223,7 @@ def check_scalar(
     )
     wide = widest_float()
     h, tolerance = (1e-6, 1e-5) if wide == "float64" else (1e-2, 2e-2)
-    far = random_params(scalar, x.shape, spread, dtype=wide)
+    far = scalar.random_params(x.shape, spread, dtype=wide)
     ends = [
         numpy(
             scalar.forward(

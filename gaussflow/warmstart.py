@@ -39,7 +39,7 @@ from gaussflow.marginal import (
     point_width,
 )
 from .mixture import FAMILIES, MixtureCDF
-from .scalar import Additive, Affine, ScalarBijection, packed_width
+from .scalar import Additive, Affine, ScalarBijection
 from .table import inspect_table
 
 # %% ../nbs/44_warmstart.ipynb #shares
@@ -357,7 +357,7 @@ def moved_dimensions(layer: ScalarLayer) -> np.ndarray:
 def head_candidates(layer: ScalarLayer) -> list[list]:
     "Lists of weights (a kernel, and its bias) that may be the conditioner's last layer, the likeliest first."
     conditioner, scalar = layer.conditioner, layer.scalar
-    widths = (packed_width(scalar, layer.num_moved), packed_width(scalar, 1))
+    widths = (scalar.width(layer.num_moved), scalar.width(1))
     weights = list(conditioner.weights)
     kernels = [
         w for w in reversed(weights) if w.name == "kernel" and w.shape[-1] in widths
@@ -396,7 +396,7 @@ def zero_head(
             w.assign(value)
     raw = ops.convert_to_numpy(layer.conditioner(inputs, training=False))
     if np.any(raw):
-        width = packed_width(layer.scalar, layer.num_moved)
+        width = layer.scalar.width(layer.num_moved)
         raise ValueError(
             f"Expected a conditioner with a last layer (kernel and bias) of width {width} that can be set to zero, or zero outputs, "
             f"received {type(layer.conditioner).__name__} with outputs up to {np.abs(raw).max():.2g} and none that makes them zero"

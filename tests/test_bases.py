@@ -36,6 +36,9 @@ class Laplace(BaseDistribution):
         )
         return draws[0] - draws[1]
 
+    def to_normal(self, z, context=None):
+        return stats.norm.ppf(stats.laplace.cdf(np.asarray(z, "float64")))
+
 
 BASES = {
     "normal": gf.StandardNormal,
@@ -278,3 +281,14 @@ def test_draws_follow_the_density():
     for degrees in (0.5, 1.0, 4.0):
         draws = ops.convert_to_numpy(gf.StudentT(degrees).sample((20_000,), seed=1))
         assert stats.kstest(draws, stats.t(degrees).cdf).statistic < 0.014
+
+
+def test_a_users_base_is_calibrated_like_ours():
+    flow, _ = trained(MAKERS["marginal"](Laplace()), X, epochs=30)
+    draws = ops.convert_to_numpy(flow.sample(4000, seed=0))
+    scores = ops.convert_to_numpy(
+        base_scores(flow.base, flow.base.sample((4000, 2), seed=1))
+    )
+    assert stats.kstest(scores.ravel(), "norm").pvalue > 1e-3
+    transform = probability_integral_transform(flow, draws)
+    assert stats.kstest(np.ravel(transform), "uniform").pvalue > 1e-3

@@ -11,7 +11,6 @@ import gaussflow as gf
 from gaussflow.backend import compile_method
 from gaussflow.bijector import build_conditioner
 from gaussflow.conditioner import check_hidden
-from gaussflow.scalar import packed_width
 from gaussflow.testing import scatter_weights
 
 contract = pytest.mark.contract
@@ -210,12 +209,10 @@ SCALARS = {
 HALF = [True, True, False, False]
 LAYERS = {
     "coupling": lambda s: gf.Coupling(
-        HALF, gf.MLPConditioner(packed_width(s, 2), 8, hiding), s
+        HALF, gf.MLPConditioner(s.width(2), 8, hiding), s
     ),
-    "a user's network": lambda s: gf.Coupling(HALF, Own(packed_width(s, 2)), s),
-    "marginal": lambda s: gf.Marginal(
-        s, gf.MLPConditioner(packed_width(s, 4), 8, hiding)
-    ),
+    "a user's network": lambda s: gf.Coupling(HALF, Own(s.width(2)), s),
+    "marginal": lambda s: gf.Marginal(s, gf.MLPConditioner(s.width(4), 8, hiding)),
     "autoregressive": lambda s: gf.Autoregressive(
         gf.MaskedMLPConditioner(s.param_sizes.values(), 4, 8, hiding), s
     ),

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import gaussflow as gf
-from gaussflow.testing import random_params, scatter_weights
+from gaussflow.testing import scatter_weights
 
 contract = pytest.mark.contract
 BACKEND = keras.backend.backend()
@@ -61,7 +61,7 @@ def rows_with_nan(scalar):
     ]
     rows = list(itertools.product(places, NUMBERS))
     x = np.array([number for _, number in rows])[:, None]
-    params = random_params(scalar, x.shape, seed=1)
+    params = scalar.random_params(x.shape, seed=1)
     params = {
         name: ops.convert_to_numpy(value).copy() for name, value in params.items()
     }
@@ -114,7 +114,7 @@ def changed(scalar, seed=0):
     "Numbers and parameters as one list of arrays, a function of them, and changes of each."
     generator, names = np.random.default_rng(seed), list(scalar.param_sizes)
     x = generator.normal(size=(20, 1)).astype("float32")
-    params = random_params(scalar, x.shape, seed=1)
+    params = scalar.random_params(x.shape, seed=1)
     at = [x, *(ops.convert_to_numpy(params[name]) for name in names)]
     changes = [generator.normal(size=v.shape).astype("float32") for v in at]
     return (
@@ -264,3 +264,19 @@ def test_case_18_forward_mode_of_flows(name):
     np.testing.assert_allclose(
         pushed, np.sum(slope * change, axis=1), rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_parameter_of_any_name_is_clamped_where_the_class_says_so():
+    class Tail(gf.ScalarBijection):
+        clamped = ("log_tail",)
+        log_scale_clamp = gf.tanh_log_scale_clamp(1.0)
+
+        @property
+        def param_sizes(self):
+            return {"log_tail": 1, "shift": 1}
+
+    raw = {"log_tail": ops.ones((3, 1)) * 50.0, "shift": ops.ones((3, 1)) * 50.0}
+    base = {"log_tail": np.zeros(1, "float32"), "shift": np.zeros(1, "float32")}
+    params = Tail().combine(base, raw)
+    np.testing.assert_allclose(params["log_tail"], np.ones((3, 1)), rtol=1e-6)
+    np.testing.assert_allclose(params["shift"], 50.0 * np.ones((3, 1)))

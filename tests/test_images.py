@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from keras import ops
 
 import gaussflow as gf
-from gaussflow.scalar import packed_width
 from gaussflow.testing import check_layer, scatter_weights
 
 contract = pytest.mark.contract
@@ -43,7 +42,7 @@ PAIRS = [
 def test_every_law_on_every_mask(law, mask):
     "There and back to 1e-4, kept numbers untouched, finite gradients, the same bits from a file; on a checkerboard with a context."
     scalar, kept, context = LAWS[law], MASKS[mask], LABELS if mask == "board" else None
-    width = packed_width(scalar, 1 if kept.ndim == 1 else 2)
+    width = scalar.width(1 if kept.ndim == 1 else 2)
     layer = gf.Coupling(
         kept, gf.ConvConditioner(width, (6,), activation="tanh"), scalar
     )
