@@ -9,18 +9,26 @@ __all__ = ['stacked_mixture_to_normal', 'implicit_root', 'NODE_VARIANCE', 'LOGIS
            'stacked_gradient', 'mixture_to_normal', 'float_epsilon', 'bracketed_root', 'guarded_step',
            'tail_and_density', 'quick_step', 'first_guess', 'quick_root', 'mixture_root', 'root_tangent',
            'root_gradient', 'normal_to_mixture', 'quadrature_components', 'standard_normal_mixture',
-           'logistic_to_normal', 'normal_to_logistic', 'near_normal_logistics', 'Family', 'MixtureCDF']
+           'logistic_to_normal', 'normal_to_logistic', 'near_normal_logistics', 'Family', 'MixtureCDF', 'point_shares',
+           'em_step', 'point_width', 'scale_mixture', 'fit_mixture']
 
 # %% ../nbs/11_mixture.ipynb #imports
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from .scalar import LogScaleClamp, ScalarBijection, check_clamp, keep_nan
+from .events import check_count
+from gaussflow.scalar import (
+    LogScaleClamp,
+    ScalarBijection,
+    check_clamp,
+    keep_nan,
+    location_and_spread,
+)
 from gaussflow.special import (
     LOG_SQRT_2PI,
     as_float,
@@ -648,6 +656,13 @@ class MixtureCDF(ScalarBijection):
             else FAMILIES[self.family].start(self.num_components)
         )
 
+    def fit(self, x, seed=0, **options):
+        "Parameters by expectation-maximization; `options` as for `fit_mixture`."
+        fit = fit_mixture(x, self.num_components, self.background, seed, **options)
+        # Logistic components of the same variance.
+        fit["log_scales"] = fit["log_scales"] - FAMILIES[self.family].half_log_unit
+        return fit
+
     def components(self, params):
         "Normalised log-weights, means and log-scales, the background component appended where there is one."
         return with_background(
@@ -661,3 +676,119 @@ class MixtureCDF(ScalarBijection):
 
     def inverse(self, z, params):
         return FAMILIES[self.family].inverse(as_float(z), *self.components(params))
+
+# %% ../nbs/11_mixture.ipynb #shares
+def point_shares(
+    u: np.ndarray,  # Points, `(n,)`
+    mixture: tuple,  # Weights, means and variances, `(K,)` each
+    background: float = 0.0,  # Share of a component with the mixture's own mean and variance
+) -> tuple[np.ndarray, float]:
+    "Each component's share of each point, `(K, n)`, and the mean log-likelihood (nats). **Source** Dempster et al. 1977, section 4.3."
+    weights, means, variances = mixture
+    if background > 0:
+        mean = weights @ means
+        variance = weights @ (variances + (means - mean) ** 2)
+        weights = np.append((1 - background) * weights, background)
+        means, variances = np.append(means, mean), np.append(variances, variance)
+    constants = np.log(weights) - 0.5 * np.log(2 * np.pi * variances)
+    log_joint = (
+        constants[:, None] - 0.5 * (u - means[:, None]) ** 2 / variances[:, None]
+    )
+    highest = log_joint.max(axis=0)
+    shares = np.exp(log_joint - highest)
+    total = shares.sum(axis=0)
+    return (shares / total)[: len(mixture[0])], float(np.mean(highest + np.log(total)))
+
+
+def em_step(
+    u: np.ndarray,  # Points, `(n,)`
+    mixture: tuple,  # Weights, means and variances, `(K,)` each
+    background: float,  # Share of the extra component
+    smoothing: float,  # Width of the noise that each point stands for
+) -> tuple:
+    "One step of expectation-maximization. A component without points stays where it is, with next to no weight."
+    shares, _ = point_shares(u, mixture, background)
+    _, means, variances = mixture
+    idle = 1e-6  # points of its own that each component keeps
+    counts = shares.sum(axis=1) + idle
+    new_means = (shares @ u + idle * means) / counts
+    spread = (
+        shares @ u**2 - 2 * new_means * (shares @ u) + new_means**2 * (counts - idle)
+    )
+    return (
+        counts / counts.sum(),
+        new_means,
+        (spread + idle * variances) / counts + smoothing**2,
+    )
+
+# %% ../nbs/11_mixture.ipynb #point-width
+def point_width(
+    num_points: int,  # n
+) -> float:
+    "Least width of a component fitted to `n` numbers, in their standard deviations."
+    return min(1.6 / num_points**0.5, 0.8)
+
+# %% ../nbs/11_mixture.ipynb #fit-mixture
+def scale_mixture(
+    mixture: tuple,  # Weights, means and variances, `(K,)` each
+    variance: float,  # What it shall have
+) -> tuple:
+    "Narrow or widen a mixture about its mean."
+    weights, means, variances = mixture
+    mean = weights @ means
+    ratio = variance / (weights @ (variances + (means - mean) ** 2))
+    return weights, mean + np.sqrt(ratio) * (means - mean), ratio * variances
+
+
+def fit_mixture(
+    x: np.ndarray,  # Numbers, `(n,)`
+    num_components: int,  # K
+    background: float = 0.0,  # Share of a component as wide as the mixture
+    seed: int | Sequence[int] = 0,  # Of the start, and of rows drawn from too many
+    num_steps: int = 100,  # Of expectation-maximization
+    smoothing: float | None = None,  # Width of each number, in standard deviations
+    max_rows: int = 20_000,  # Most numbers used; more are thinned out at random
+    num_points: int | None = None,  # Observations behind `x`; `None`: its length
+) -> dict[str, np.ndarray]:
+    """Fit a mixture of Gaussians by maximum likelihood.
+
+    `smoothing=None` is 0.05, and more below 1,024 points (`point_width`).
+
+    **Returns** `logits`, `means` and `log_scales`, `(K,)`, float64, sorted by mean.
+
+    **Raises** `ValueError` unless `x` is a vector of at least two finite numbers.
+    """
+    x = np.asarray(x, "float64")
+    if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
+        raise ValueError(
+            f"Expected a vector of at least 2 finite numbers, received shape {x.shape}"
+        )
+    num_components = check_count("num_components", num_components)
+    num_steps = check_count("num_steps", num_steps)
+    rng = np.random.default_rng(seed)
+    x = x if len(x) <= max_rows else rng.choice(x, max_rows, replace=False)
+    center, spread = location_and_spread(x)
+    u = (x - center) / spread
+    means = np.quantile(
+        u, (np.arange(num_components) + rng.random(num_components)) / num_components
+    )
+    mixture = (
+        np.full(num_components, 1 / num_components),
+        means,
+        np.full(num_components, 1 / num_components),
+    )
+    width = (
+        max(0.05, point_width(num_points or len(u))) if smoothing is None else smoothing
+    )
+    for _ in range(num_steps):
+        mixture = em_step(u, mixture, background, width)
+    if smoothing is None and width > 0.05:
+        mixture = scale_mixture(mixture, np.var(u) + 0.05**2)
+    weights, means, variances = (
+        part[np.argsort(mixture[1], kind="stable")] for part in mixture
+    )
+    return {
+        "logits": np.log(weights),
+        "means": center + spread * means,
+        "log_scales": np.log(spread) + 0.5 * np.log(variances),
+    }

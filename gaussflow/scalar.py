@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Described', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp', 'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp',
-           'check_clamp', 'ScalarBijection', 'check_law', 'keep_nan', 'Additive', 'Affine', 'Scale']
+           'check_clamp', 'ScalarBijection', 'check_law', 'keep_nan', 'location_and_spread', 'Additive', 'Affine',
+           'Scale']
 
 # %% ../nbs/10_scalar.ipynb #imports
 import math
@@ -171,6 +172,13 @@ class ScalarBijection(Described):
         base = {name: tensor(value) for name, value in self.identity_params().items()}
         return self.combine(base, {name: tensor(value) for name, value in raw.items()})
 
+    def fit(self, x: np.ndarray, seed=0, **options) -> dict | None:
+        """Parameters `(size,)` by name that make the numbers `x`, `(n,)`, as normal as the map can.
+
+        `None`, as here, where a map has no such start: a warm start then leaves its layer alone, and says so.
+        """
+        return None
+
     def forward(self, x, params: Mapping):
         "Map `x` to `z`. **Shapes** `x`: `(..., d)`; each parameter `(..., d, size)`. **Returns** `z`, `log dz/dx` (nats)."
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
@@ -196,6 +204,11 @@ def keep_nan(
     "`value`, but NaN where `source` is NaN. **Returns** the common shape."
     return ops.where(ops.isnan(source), math.nan, value)
 
+# %% ../nbs/10_scalar.ipynb #location-and-spread
+def location_and_spread(x: np.ndarray) -> tuple[float, float]:
+    "Mean and standard deviation; for a constant column the spread is what float32 resolves there, which is not 0."
+    return float(np.mean(x)), float(max(np.std(x), 1e-6 * np.abs(x).max(), 1e-12))
+
 # %% ../nbs/10_scalar.ipynb #additive
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Additive(ScalarBijection):
@@ -204,6 +217,9 @@ class Additive(ScalarBijection):
     @property
     def param_sizes(self):
         return {"shift": 1}
+
+    def fit(self, x, seed=0, **options):
+        return {"shift": np.array([-location_and_spread(np.asarray(x, "float64"))[0]])}
 
     def forward(self, x, params):
         z = x + params["shift"][..., 0]
@@ -229,6 +245,11 @@ class Affine(ScalarBijection):
     def param_sizes(self):
         return {"shift": 1, "log_scale": 1}
 
+    def fit(self, x, seed=0, **options):
+        center, spread = location_and_spread(np.asarray(x, "float64"))
+        shift, log_scale = np.array([-center / spread]), np.array([-np.log(spread)])
+        return {"shift": shift, "log_scale": log_scale}
+
     def forward(self, x, params):
         shift, log_scale = params["shift"][..., 0], params["log_scale"][..., 0]
         z = x * ops.exp(log_scale) + shift
@@ -247,6 +268,11 @@ class Scale(Affine):
     @property
     def param_sizes(self):
         return {"log_scale": 1}
+
+    def fit(self, x, seed=0, **options):
+        return {
+            "log_scale": -0.5 * np.log(np.mean(np.square(x), keepdims=True) + 1e-24)
+        }
 
     def forward(self, x, params):
         z = x * ops.exp(params["log_scale"][..., 0])

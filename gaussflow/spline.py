@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'spline_knots', 'spline_slopes', 'at_both_ends', 'rational_quadratic', 'rational_quadratic_root',
-           'nearer_end', 'outside_unchanged', 'spline_forward', 'spline_inverse', 'check_spline',
-           'RationalQuadraticSpline']
+           'nearer_end', 'outside_unchanged', 'spline_forward', 'spline_inverse', 'check_spline', 'fitted_knots',
+           'raw_sizes', 'RationalQuadraticSpline']
 
 # %% ../nbs/12_spline.ipynb #imports
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 from keras import ops
+from scipy import special
 
 from .scalar import ScalarBijection
 from .special import as_float
@@ -197,6 +198,40 @@ def check_spline(
             f"Expected {LEAST} <= min_slope < 1, the slope of the start, received min_slope={min_slope}"
         )
 
+# %% ../nbs/12_spline.ipynb #fitted-knots
+def fitted_knots(
+    x: np.ndarray,  # Numbers, `(n,)`
+    num_bins: int,  # K
+    bound: float,  # Half the length of the interval
+) -> tuple[np.ndarray, np.ndarray]:
+    "Knots in x and in z, `(K + 1,)` each, that make the numbers as normal as K pieces can."
+    reach = min(2.0, 0.43 * (num_bins - 2))
+    normal = np.linspace(-reach, reach, num_bins - 1)
+    levels = special.ndtr(normal)
+    trust = len(x) / (len(x) + 20 * num_bins)
+    inner = trust * np.quantile(x, levels) + (1 - trust) * (x.mean() + x.std() * normal)
+    least = 2 * bound / (50 * num_bins)  # no piece narrower
+    ends = []
+    for values in (inner, normal):
+        rising = np.clip(values, -bound, bound)
+        for k in range(1, num_bins - 1):
+            rising[k] = max(rising[k], rising[k - 1] + least)
+        room = np.arange(1, num_bins) * least
+        rising = np.clip(rising, -bound + room, bound - room[::-1])
+        ends.append(np.concatenate([[-bound], rising, [bound]]))
+    return tuple(ends)
+
+
+def raw_sizes(
+    knots: np.ndarray,  # Increasing from -bound to bound
+    bound: float,  # Half the length of the interval
+    smallest: float,  # Least share of a bin
+) -> np.ndarray:
+    "What `spline_knots` must be given for these knots, up to rounding, `(K,)`."
+    shares = np.diff(knots) / (2 * bound)
+    free = (shares - smallest) / (1 - len(shares) * smallest)
+    return np.log(np.maximum(free, 1e-6))
+
 # %% ../nbs/12_spline.ipynb #spline
 @keras.saving.register_keras_serializable(package="gaussflow")
 class RationalQuadraticSpline(ScalarBijection):
@@ -244,6 +279,19 @@ class RationalQuadraticSpline(ScalarBijection):
         knots_x = spline_knots(params["widths"], self.bound, self.min_bin_width)
         knots_z = spline_knots(params["heights"], self.bound, self.min_bin_height)
         return knots_x, knots_z, spline_slopes(params["slopes"], self.min_slope)
+
+    def fit(self, x, seed=0, **options):
+        """Knots at quantiles, sent to those of the normal.
+
+        With few numbers they are drawn towards the straight line of the same mean and spread.
+        """
+        knots = fitted_knots(np.asarray(x, "float64"), self.num_bins, self.bound)
+        least = (self.min_bin_width, self.min_bin_height)
+        widths, heights = (raw_sizes(k, self.bound, m) for k, m in zip(knots, least))
+        ratio = np.diff(knots[1]) / np.diff(knots[0])
+        slopes = np.sqrt(ratio[1:] * ratio[:-1])  # between the pieces on both sides
+        rise = np.clip(slopes - self.min_slope, 1e-2, 1e2)
+        return {"widths": widths, "heights": heights, "slopes": np.log(np.expm1(rise))}
 
     def forward(self, x, params):
         return spline_forward(as_float(x), *self.knots(params))

@@ -12,8 +12,9 @@ from sklearn.covariance import ledoit_wolf
 
 import gaussflow as gf
 from gaussflow.marginal import quantile_mixture
+from gaussflow.mixture import fit_mixture
 from gaussflow.testing import float64_twin
-from gaussflow.warmstart import fit_mixture, normal_block, report_row
+from gaussflow.warmstart import normal_block, report_row
 
 RNG = np.random.default_rng(0)
 

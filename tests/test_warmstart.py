@@ -7,11 +7,10 @@ from keras import ops
 from user_layers import Fourier, Plain, functional, scatter
 
 import gaussflow as gf
-from gaussflow.mixture import MixtureCDF
+from gaussflow.mixture import MixtureCDF, fit_mixture
 from gaussflow.warmstart import (
     BlockCounter,
     fit_layer,
-    fit_mixture,
     principal_rotation,
     set_rotation,
 )
