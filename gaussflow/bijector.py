@@ -112,6 +112,8 @@ def given_arguments(
 class Configured:
     "An object that is described by what its constructor was given."
 
+    stored_as_weights: tuple[str, ...] = ()  # Arguments whose numbers stand there alone
+
     def __new__(cls, *args, **kwargs):
         above = super().__new__
         self = above(cls) if above is object.__new__ else above(cls, *args, **kwargs)
@@ -127,10 +129,8 @@ class Configured:
     def get_config(self) -> dict:
         "The constructor's arguments, as a file can hold them."
         above = getattr(super(), "get_config", dict)()
-        return {
-            **above,
-            **{name: to_config(self.argument(name)) for name in vars(self._given)},
-        }
+        names = [n for n in vars(self._given) if n not in self.stored_as_weights]
+        return {**above, **{name: to_config(self.argument(name)) for name in names}}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None):

@@ -295,9 +295,10 @@ class FixedOrtho(VolumePreserving):
         "Take the principal axes of data `x`, `(n, d)`: the first latent dimension has the largest variance."
         return cls(principal_axes(x), **kwargs)
 
+    stored_as_weights = ("q",)
+
     def get_config(self):
-        own = {k: v for k, v in super().get_config().items() if k != "q"}
-        return {**own, "dim": self.q.shape[0]}
+        return {**super().get_config(), "dim": self.q.shape[0]}
 
     @classmethod
     def from_config(cls, config):
