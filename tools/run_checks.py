@@ -82,8 +82,8 @@ def count(output: str, code: int) -> tuple[int, int]:
     return passed, failed or int(code != 0)
 
 
-def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int]:
-    "Run one stage, its output shown as it comes."
+def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int, float]:
+    "Run one stage, its output shown as it comes. **Returns** passed, failed and seconds."
     print(f"\n=== {name}", flush=True)
     start, lines = time.perf_counter(), []
     env = {"KERAS_BACKEND": "tensorflow"} | nb.QUIET | os.environ | extra
@@ -101,11 +101,9 @@ def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int]
     passed, failed = count(
         "".join(lines) if "pytest" in command else "", process.wait()
     )
-    print(
-        f"--- {name}: {'FAILED' if failed else 'passed'} ({time.perf_counter() - start:.0f} s)",
-        flush=True,
-    )
-    return passed, failed
+    seconds, word = time.perf_counter() - start, "FAILED" if failed else "passed"
+    print(f"--- {name}: {word} ({seconds:.0f} s)", flush=True)
+    return passed, failed, seconds
 
 
 def main() -> None:
@@ -122,15 +120,14 @@ def main() -> None:
         name: stage for name, stage in stages(args.slow).items() if args.only in name
     }
     done = {name: run(name, *stage) for name, stage in chosen.items()}
-    failed = [name for name, (_, bad) in done.items() if bad]
-    print(
-        f"\n{len(done)} stages in {time.perf_counter() - start:.0f} s"
-        + (f"; failed: {', '.join(failed)}" if failed else "")
-    )
-    print(
-        f"{sum(p for p, _ in done.values())} passed, {sum(f for _, f in done.values())} failed",
-        flush=True,
-    )
+    failed = [name for name, (_, bad, _) in done.items() if bad]
+    print()
+    for name, (_, bad, seconds) in done.items():
+        print(f"{seconds:6.0f} s  {name}{': FAILED' if bad else ''}")
+    passed, wrong = (sum(row[i] for row in done.values()) for i in (0, 1))
+    total = time.perf_counter() - start
+    print(f"{len(done)} stages in {total:.0f} s; failed: {', '.join(failed) or 'none'}")
+    print(f"{passed} passed, {wrong} failed", flush=True)
     sys.exit(bool(failed))
 
 
