@@ -71,6 +71,8 @@ def to_config(
         return value.tolist()
     if isinstance(value, list | tuple):
         return [to_config(part) for part in value]
+    if isinstance(value, dict):
+        return {name: to_config(part) for name, part in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if inspect.isfunction(value):
@@ -86,6 +88,8 @@ def from_config(
         return keras.saving.deserialize_keras_object(value)
     if isinstance(value, list | tuple):
         return [from_config(part) for part in value]
+    if isinstance(value, dict):
+        return {name: from_config(part) for name, part in value.items()}
     return value
 
 # %% ../nbs/03_bijector.ipynb #configured

@@ -283,7 +283,7 @@ def warn_of_shared(
     if names := [type(part).__name__ for part in shared()]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"fit: {', '.join(names[:3])}{more} of this flow are layers of another flow, which has been trained: they keep "
+            f"{', '.join(names[:3])}{more} of this flow are layers of another flow, which has been trained: they keep "
             "what they learned there, and both flows train them from now on. For a flow of its own, make new layers.",
             stacklevel=3,
         )
@@ -1130,6 +1130,7 @@ class NormalizingFlow(Configured, keras.Model):
 
     def start(self, read: TrainingData, waiting_only=True) -> None:
         "Let the layers that await data set their start: the standardising ones on all rows, the others on up to 1,024."
+        warn_of_shared(self)
         self.standardize_from(read)
         if waiting_only and not any(
             bijector.awaits_data for bijector in self.bijectors
@@ -1191,7 +1192,6 @@ class NormalizingFlow(Configured, keras.Model):
                 units_taken(self.bijectors),
                 self.bijectors[0].learns_from_all_rows,
             )
-        warn_of_shared(self)
         self.start(read)
         self.started = True
         inputs, target, weight = self.for_keras(read)

@@ -567,13 +567,13 @@ def find_bounds(column: TableColumn) -> list:
     "A bound at 0, or at 0 and 1, that a density without bounds would cross."
     mean, spread = column.moments
     x = column.ordered
-    if column.is_constant or len(x) < 50 or x[0] < 0:
+    if column.is_constant or len(x) < 50 or x[0] <= 0:
         return []
-    share = x[-1] <= 1 and min(mean, 1 - mean) < 3 * spread
+    share = x[-1] < 1 and min(mean, 1 - mean) < 3 * spread
     if not share and mean >= 3 * spread:
         return []
     seen, given = ("outside 0 to 1", "0, 1") if share else ("below 0", "0, inf")
-    message = f"{column.label} has no value {seen}, but samples of a flow will."
+    message = f"{column.label} has no value {seen}, but samples of a flow may."
     remedy = (
         f"If that is a bound, begin the flow with `Bounded` ({given} for this column)."
     )

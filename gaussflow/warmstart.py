@@ -24,7 +24,12 @@ from .backend import apply_rows
 from .bijector import Bijector, Chain
 from .conditioner import SharedMLPConditioner, check_width
 from .events import check_finite, column_names, read_array, split_context
-from .flow import GaussianizationFlow, NormalizingFlow, check_float32
+from gaussflow.flow import (
+    GaussianizationFlow,
+    NormalizingFlow,
+    check_float32,
+    warn_of_shared,
+)
 from gaussflow.linear import (
     FixedOrtho,
     Householder,
@@ -424,6 +429,7 @@ def initialize_flow_from_ig(
     read = flow.read_training(x if context is None else {"x": x, "context": context})
     if x.ndim == 2 and not flow.bijectors[0].learns_from_all_rows:
         check_float32(inspect_table(x, columns=names))
+    warn_of_shared(flow)
     before = [np.array(w) for w in flow.get_weights()]
     options = {
         "random_state": random_state,

@@ -419,6 +419,15 @@ def test_case_09_layers_of_another_trained_flow_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         third.fit(x, verbose=0)
+    for begin in (
+        lambda flow: flow.train_on_batch(x),
+        lambda flow: flow.adapt(x),
+        lambda flow: gf.initialize_flow_from_ig(flow, x),
+    ):
+        again = flow_of(*first.bijectors)
+        again.ensure_built()
+        with pytest.warns(UserWarning, match="layers of another flow"):
+            begin(again)
 
 
 @contract

@@ -378,3 +378,35 @@ def test_a_warm_start_of_a_checkerboard_sees_what_moves():
     moved = z[:, ~board[..., 0]]
     np.testing.assert_allclose(moved.mean(axis=(0, 1)), 0.0, atol=0.02)
     np.testing.assert_allclose(moved.std(axis=(0, 1)), 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("num_bins", [2, 3, 8])
+@pytest.mark.parametrize("case", ["normal", "few", "far", "constant", "heavy"])
+def test_a_spline_starts_from_any_numbers(num_bins, case):
+    rng = np.random.default_rng(0)
+    x = {
+        "normal": rng.normal(size=500),
+        "few": rng.normal(size=4),
+        "far": rng.normal(100, 1, 500),
+        "constant": np.full(50, 2.0),
+        "heavy": rng.standard_t(1.5, 500),
+    }[case]
+    spline = gf.RationalQuadraticSpline(num_bins)
+    params = {k: v[None].astype("float32") for k, v in spline.fit(x).items()}
+    grid = np.linspace(-6, 6, 241, dtype="float32")[:, None]
+    z, log_slope = spline.forward(grid, params)
+    assert np.isfinite(log_slope).all() and (np.diff(z, axis=0) > 0).all()
+    np.testing.assert_allclose(spline.inverse(z, params)[0], grid, atol=1e-3)
+
+
+def test_a_scalar_without_a_start_is_named():
+    class Odd(gf.Affine):
+        def fit(self, x, seed=0, **options):
+            return None
+
+    flow = gf.NormalizingFlow([gf.Marginal(Odd())], 2)
+    flow.ensure_built()
+    x = np.random.default_rng(0).normal(3, 2, size=(500, 2)).astype("float32")
+    with pytest.warns(UserWarning, match="Odd has no start from data"):
+        z = gf.initialize_flow_from_ig(flow, x)
+    np.testing.assert_array_equal(z, x)
