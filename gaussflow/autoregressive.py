@@ -15,7 +15,8 @@ from keras import ops
 
 from .backend import fixed_loop, is_traced
 from .bijector import check_conditioner, conditioner_inputs
-from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
+from .conditioner import MLPConditioner, join_inputs, joined_shape
+from .events import check_count
 from .marginal import ScalarLayer
 from .scalar import Affine, ScalarBijection
 from .testing import scatter_weights
@@ -107,8 +108,8 @@ class MaskedMLPConditioner(MLPConditioner):
         | None = None,  # First to last; `None`: as they stand, or `"reversed"`
         **kwargs,
     ):
-        self.sizes = tuple(check_width("sizes", size) for size in sizes)
-        self.d = check_width("d", d)
+        self.sizes = tuple(check_count("sizes", size) for size in sizes)
+        self.d = check_count("d", d)
         self.order = check_order(order, self.d)
         super().__init__(self.d * sum(self.sizes), hidden, activation, **kwargs)
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import ops
 
-from .conditioner import MLPConditioner, check_width, join_inputs, joined_shape
+from .conditioner import MLPConditioner, join_inputs, joined_shape
+from .events import check_count
 
 # %% ../nbs/21_convolution.ipynb #check-kernel
 def check_kernel(
     kernel_size: int,  # Side of the window
 ) -> int:
     "Return an int. **Raises** `ValueError` unless it is odd and positive."
-    if check_width("kernel_size", kernel_size) % 2 == 0:
+    if check_count("kernel_size", kernel_size) % 2 == 0:
         raise ValueError(
             f"Expected an odd kernel_size, whose window has a middle, received kernel_size={kernel_size}"
         )
@@ -111,8 +112,8 @@ class ResidualConvConditioner(ConvConditioner):
         gated: bool = False,  # Whether blocks end in a gate
         **kwargs,
     ):
-        self.hidden_width = check_width("hidden_width", hidden_width)
-        self.num_blocks = check_width("num_blocks", num_blocks)
+        self.hidden_width = check_count("hidden_width", hidden_width)
+        self.num_blocks = check_count("num_blocks", num_blocks)
         self.gated = bool(gated)
         widths = [self.hidden_width] * (1 + 2 * self.num_blocks)
         super().__init__(output_width, widths, kernel_size, activation, **kwargs)

@@ -19,7 +19,7 @@ from .autoregressive import Autoregressive, MaskedMLPConditioner
 from .base import BaseDistribution, StandardLogistic
 from .bijector import Bijector, Chain, Inverse
 from .bounded import Logit
-from .conditioner import MLPConditioner, SharedMLPConditioner, check_width
+from .conditioner import MLPConditioner, SharedMLPConditioner
 from .convolution import ConvConditioner, ResidualConvConditioner
 from gaussflow.coupling import (
     AffineCoupling,
@@ -257,7 +257,7 @@ def couplings_in_turn(
         raise ValueError(
             f"Expected mask of length {event_size} (the event size), received mask.shape={kept.shape}"
         )
-    turns = range(check_width("num_couplings", num_couplings))
+    turns = range(check_count("num_couplings", num_couplings))
     return [
         mlp_coupling(~kept if i % 2 else kept, scalar, hidden, activation)
         for i in turns
@@ -327,7 +327,7 @@ def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -
 
     **Raises** `ValueError` below 1, and for sides that cannot be halved often enough.
     """
-    factor = 2 ** (check_width("num_levels", num_levels) - (not last_squeezes))
+    factor = 2 ** (check_count("num_levels", num_levels) - (not last_squeezes))
     if any(side % factor for side in event[:2]) or not (
         last_squeezes or event[0] * event[1] >= 2 * factor**2
     ):
@@ -427,7 +427,7 @@ def real_nvp_levels(
     for level in range(num_levels):
         last = level == num_levels - 1
         kept, layers = checkerboard_mask((height, width, channels)), []
-        for i in range(check_width("num_couplings", num_couplings) + last):
+        for i in range(check_count("num_couplings", num_couplings) + last):
             layers += [
                 residual_coupling(
                     ~kept if i % 2 else kept, scalar, channels, hidden, activation
@@ -529,7 +529,7 @@ def glow_steps(
 ) -> list:
     "Normalise, mix, couple, `num_steps` times, on images of so many channels."
     kept, steps = default_half_mask(channels), []
-    for _ in range(check_width("num_steps", num_steps)):
+    for _ in range(check_count("num_steps", num_steps)):
         network = ConvConditioner(
             scalar.width(int((~kept).sum())), hidden, activation=activation
         )
@@ -607,7 +607,7 @@ def make_glow(
             event, num_levels, num_steps, law, hidden, activation, log_scale_clamp
         )
         return flow_of([*layers, stack], event, base, standardize)
-    for _ in range(check_width("num_steps", num_steps)):
+    for _ in range(check_count("num_steps", num_steps)):
         layers += [
             ActNorm(),
             LinearLU("rotation"),
@@ -630,7 +630,7 @@ def autoregressive_layers(
             MaskedMLPConditioner(scalar.param_sizes.values(), d, hidden, activation),
             scalar,
         )
-        for _ in range(check_width("num_blocks", num_blocks))
+        for _ in range(check_count("num_blocks", num_blocks))
     ]
 
 

@@ -18,7 +18,7 @@ from gaussflow.bijector import (
     build_in_turn,
     check_bijectors,
 )
-from .conditioner import check_width
+from .events import check_count
 from .marginal import sum_event
 
 # %% ../nbs/32_multiscale.ipynb #reshaping
@@ -91,7 +91,7 @@ class Squeeze(Reshaping):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.factor = check_width("factor", factor)
+        self.factor = check_count("factor", factor)
 
     def compute_output_shape(self, input_shape):
         h, w, c = check_image(input_shape[1:], "Squeeze")

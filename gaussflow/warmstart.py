@@ -22,8 +22,14 @@ from sklearn.model_selection import KFold
 
 from .backend import apply_rows
 from .bijector import Bijector, Chain
-from .conditioner import SharedMLPConditioner, check_width
-from .events import check_finite, column_names, read_array, split_context
+from .conditioner import SharedMLPConditioner
+from gaussflow.events import (
+    check_count,
+    check_finite,
+    column_names,
+    read_array,
+    split_context,
+)
 from gaussflow.flow import (
     GaussianizationFlow,
     NormalizingFlow,
@@ -628,7 +634,7 @@ def iterative_gaussianization(
             f"Expected x of shape (n, d) with n >= 8, received shape {x.shape}"
         )
     check_random_state(random_state)
-    max_blocks = check_width("max_blocks", max_blocks)
+    max_blocks = check_count("max_blocks", max_blocks)
     if rotation not in ("pca", "random") or not 0 < holdout < 1:
         raise ValueError(
             f"Expected rotation to be 'pca' or 'random' and 0 < holdout < 1, received rotation={rotation!r}, holdout={holdout}"
@@ -641,7 +647,7 @@ def iterative_gaussianization(
     held, seen = x[order[:measured]], x[order[measured:]]
     few, d = few_rows(*x.shape), x.shape[1]
     options = {
-        "num_components": check_width("num_components", num_components),
+        "num_components": check_count("num_components", num_components),
         "rotation": rotation,
         "random_state": random_state,
         **options,
