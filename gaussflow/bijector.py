@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['OF_KERAS', 'constructor_names', 'check_config', 'to_config', 'from_config', 'given_arguments', 'Configured',
            'flow_dtype', 'structure_of', 'check_structure', 'store_structure', 'take_structure', 'FlowLayer',
-           'Bijector', 'check_conditioner', 'conditioner_inputs', 'build_conditioner', 'every_part', 'any_uses_context',
-           'check_distinct', 'check_bijectors', 'build_in_turn', 'forward_through', 'inverse_through', 'adapt_in_turn',
-           'Chain', 'Inverse']
+           'Arrivals', 'Bijector', 'check_conditioner', 'conditioner_inputs', 'build_conditioner', 'every_part',
+           'any_uses_context', 'check_distinct', 'check_bijectors', 'build_in_turn', 'forward_through',
+           'inverse_through', 'Chain', 'Inverse']
 
 # %% ../nbs/03_bijector.ipynb #imports
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 from keras import ops
 
-from .events import fits
+from .backend import apply_rows, is_tensor
+from .events import check_count, fits
 
 # %% ../nbs/03_bijector.ipynb #check-config
 OF_KERAS = {
@@ -314,6 +315,115 @@ class FlowLayer(Configured, keras.layers.Layer):
         "**Raises** `ValueError` for weights of another structure, such as another mask."
         super().load_own_variables(take_structure(store, self.name, self.structure()))
 
+# %% ../nbs/03_bijector.ipynb #arrivals
+class Arrivals:
+    """Rows on their way through layers, each of which may start from what arrives there.
+
+    **Raises** `ValueError` for rotations or a seed that are none.
+
+    >>> rows = Arrivals(x)
+    >>> layer.receive(rows)
+    >>> rows.left  # what the layer made of them
+    """
+
+    def __init__(
+        self,
+        x,  # `(n, *event)`, an array or a tensor
+        context=None,  # `(n, ...)`
+        only_pending: bool = False,  # Whether only layers start that await data
+        rotations: str = "pca",  # To principal axes; `"keep"` leaves them as they are
+        average_shared: bool = True,  # One fit where a network shares its output
+        few_rows: str = "widen",  # Stand in for few rows; `"keep"` takes them as they are
+        seed: int = 0,  # Of every fit
+        block: int = 0,  # Seeds them too: which block of layers comes first
+        **options,  # For `ScalarBijection.fit`
+    ):
+        for name, value, known in (
+            ("rotations", rotations, ("pca", "keep")),
+            ("few_rows", few_rows, ("widen", "keep")),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"Expected {name} to be {known[0]!r} or {known[1]!r}, "
+                    f"received {name}={value!r}"
+                )
+        as_array = lambda v: ops.convert_to_numpy(v) if is_tensor(v) else np.asarray(v)
+        self.x = as_array(x)
+        self.context = None if context is None else as_array(context)
+        self.only_pending, self.rotations = only_pending, rotations
+        self.average_shared, self.few_rows = average_shared, few_rows
+        self.seed, self.options = check_count("random_state", seed, least=0), options
+        self.num_rows, self.backwards = len(self.x), False
+        self.block, self.fitted = block, set()
+        self.own = None  # the rows themselves, where others stand in for them
+
+    @property
+    def left(self) -> np.ndarray:
+        "The rows themselves, as the last layer left them."
+        return self.x if self.own is None else self.own[0]
+
+    def alike(self, x, context=None) -> "Arrivals":
+        "Other rows that pass with the same options."
+        return Arrivals(
+            x,
+            context,
+            self.only_pending,
+            rotations=self.rotations,
+            average_shared=self.average_shared,
+            few_rows=self.few_rows,
+            seed=self.seed,
+            **self.options,
+        )
+
+    def stand_in(
+        self,
+        x: np.ndarray,  # Rows in place of the present ones, `(m, *event)`
+        source: np.ndarray,  # From which each was made, `(m,)`
+    ) -> None:
+        "Let other rows stand in from here on; the present ones go along."
+        self.own = (self.x, self.context)
+        self.x = x
+        self.context = None if self.context is None else self.context[source]
+
+    def map(
+        self,
+        function: Callable,  # Takes rows and contexts, returns rows
+    ) -> None:
+        "Move all rows."
+        if self.own is None:
+            self.x = function(self.x, self.context)
+            return
+        x, context = self.own
+        both = (self.context, context)
+        beside = None if context is None else np.concatenate(both)
+        moved = function(np.concatenate([self.x, x]), beside)
+        self.x, self.own = moved[: len(self.x)], (moved[len(self.x) :], context)
+
+    def pass_through(
+        self,
+        layer,  # A bijector
+    ) -> None:
+        "Go on to what leaves the layer, which runs once."
+        back = self.backwards
+        way = layer.inverse_and_log_det if back else layer.forward_and_log_det
+        self.map(lambda x, context: apply_rows(way, x, context)[0])
+
+    def some(self) -> tuple:
+        "A few rows and their contexts, as tensors."
+        context = self.context
+        context = None if context is None else ops.convert_to_tensor(context[:64])
+        return ops.convert_to_tensor(self.x[:64]), context
+
+    def next_block(
+        self,
+        dims: Sequence[int],  # Dimensions about to be fitted
+    ) -> int:
+        "Which block a fit belongs to: a new one begins where a dimension comes again."
+        if self.fitted & set(dims):
+            self.block, self.fitted = self.block + 1, set()
+        self.fitted |= set(dims)
+        return self.block
+
 # %% ../nbs/03_bijector.ipynb #bijector
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Bijector(FlowLayer):
@@ -370,18 +480,36 @@ class Bijector(FlowLayer):
         self.add_loss(-ops.mean(log_det))
         return z
 
-    def adapt(self, x, context=None) -> None:
-        "Set a data-dependent start, eagerly and before training; here: build only."
-        self.prepare(x, context)
+    def adapt(self, x, context=None, only_pending=False, **options) -> np.ndarray:
+        """Start from data, eagerly and before training; the layers inside, each from what arrives there.
 
-    def adapt_waiting(self, x, context=None) -> None:
-        "As `adapt`; in a layer of layers, only those that await data."
-        self.adapt(x, context)
+        `only_pending` leaves alone what does not await data; the other options are those of
+        `Arrivals`. **Returns** what leaves the layer, `(n, *latent)`.
+        """
+        rows = Arrivals(x, context, only_pending, **options)
+        self.prepare(rows.x[:1], None if context is None else rows.context[:1])
+        self.receive(rows)
+        return rows.left
+
+    def receive(
+        self,
+        rows: Arrivals,  # What arrives, and where it is left
+    ) -> None:
+        "Start from the rows, unless they are only for layers that await some, and let them pass."
+        if self.awaits_data or not rows.only_pending:
+            self.start_from(rows)
+        rows.pass_through(self)
+
+    def start_from(
+        self,
+        rows: Arrivals,  # `rows.x`, `(n, *event)`, is what arrives
+    ) -> None:
+        "Set what the layer can learn before training; here: nothing."
 
     @property
     def awaits_data(self) -> bool:
-        "Whether `adapt` has still to be called before training."
-        return False
+        "Whether the layer, or one inside, should not be trained before it has started from data."
+        return any(part.awaits_data for part in self.parts)
 
     def check_data(self, x: np.ndarray) -> None:
         "**Raises** `ValueError` for events that the layer cannot be trained on; here: for none."
@@ -508,18 +636,6 @@ def inverse_through(bijectors: Sequence[Bijector], z, context=None, training=Non
         total = total + log_det
     return z, total
 
-
-def adapt_in_turn(
-    bijectors: Sequence[Bijector], x, context=None, waiting_only=False
-) -> None:
-    "Let each bijector, or each that awaits data, adapt to the data as it arrives there."
-    for bijector in bijectors:
-        if not waiting_only:
-            bijector.adapt(x, context=context)
-        elif bijector.awaits_data:
-            bijector.adapt_waiting(x, context=context)
-        x, _ = bijector.forward_and_log_det(x, context=context, training=False)
-
 # %% ../nbs/03_bijector.ipynb #chain
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Chain(Bijector):
@@ -562,17 +678,9 @@ class Chain(Bijector):
     def parts(self):
         return list(self.bijectors)
 
-    def adapt(self, x, context=None):
-        adapt_in_turn(self.bijectors, self.prepare(x, context), context)
-
-    def adapt_waiting(self, x, context=None):
-        adapt_in_turn(
-            self.bijectors, self.prepare(x, context), context, waiting_only=True
-        )
-
-    @property
-    def awaits_data(self):
-        return any(bijector.awaits_data for bijector in self.bijectors)
+    def receive(self, rows):
+        for bijector in self.bijectors[:: -1 if rows.backwards else 1]:
+            bijector.receive(rows)
 
     @property
     def whole_numbers(self):
@@ -631,3 +739,8 @@ class Inverse(Bijector):
 
     def inverse_and_log_det(self, z, context=None, training=None):
         return self.bijector.forward_and_log_det(z, context=context, training=training)
+
+    def receive(self, rows):
+        rows.backwards = not rows.backwards
+        self.bijector.receive(rows)
+        rows.backwards = not rows.backwards

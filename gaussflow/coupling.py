@@ -174,6 +174,10 @@ class Coupling(ScalarLayer):
         else:
             self.build_params(event[-1], seen=event)
 
+    @property
+    def moved(self):
+        return np.broadcast_to(~self.mask, self.event_shape)
+
     def split(self, x):
         "The kept and the moved part of `x`."
         return split(x, self.mask)

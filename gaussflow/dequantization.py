@@ -184,6 +184,15 @@ class VariationalDequantization(Dequantization):
         )
         return norm_cdf(v), sum_event(norm_log_pdf(normal) - norm_log_pdf(v)) - log_det
 
+    def receive(self, rows):
+        wanted = self.bijector.awaits_data or not rows.only_pending
+        if wanted and not rows.backwards:  # noise should turn normal numbers into such
+            context = rows.context
+            x = self.prepare(rows.x, context)
+            normal = norm_icdf(1e-6 + (1 - 2e-6) * self.uniform(x, training=False))
+            self.bijector.receive(rows.alike(normal, self.seen(x, context)))
+        super().receive(rows)
+
     def inverse_and_log_det(self, z, context=None, training=None):
         z = self.prepare(z, context)
         x, log_det = super().inverse_and_log_det(z)

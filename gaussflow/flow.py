@@ -34,9 +34,9 @@ from gaussflow.backend import (
 )
 from .base import BaseDistribution, resolve_base
 from gaussflow.bijector import (
+    Arrivals,
     Bijector,
     Configured,
-    adapt_in_turn,
     any_uses_context,
     build_in_turn,
     check_bijectors,
@@ -50,6 +50,7 @@ from gaussflow.bijector import (
 )
 from .conditioner import MLPConditioner
 from .coupling import MixtureCDFCoupling
+from .covariance import check_columns
 from gaussflow.events import (
     batch_events,
     check_count,
@@ -1128,31 +1129,62 @@ class NormalizingFlow(Configured, keras.Model):
         )
         return self.bijectors[1:], forward(x)[0], given
 
-    def start(self, read: TrainingData, waiting_only=True) -> None:
-        "Let the layers that await data set their start: the standardising ones on all rows, the others on up to 1,024."
+    def start(self, read: TrainingData, only_pending=True, limit=1024, **options):
+        """Let layers start: the standardising ones from all rows, others from up to `limit`.
+
+        **Returns** the `Arrivals` behind the last layer.
+        """
         warn_of_shared(self)
         self.standardize_from(read)
-        if waiting_only and not any(
-            bijector.awaits_data for bijector in self.bijectors
-        ):
-            return
-        events, context = read.spread_rows(1024 if waiting_only else 2**62)
-        adapt_in_turn(*self.entering(events, context), waiting_only)
+        bijectors, x, given = self.entering(*read.spread_rows(limit))
+        rows = Arrivals(x, given, only_pending, **options)
+        for bijector in bijectors:
+            bijector.receive(rows)
+        self.started = True
+        return rows
 
-    def adapt(self, x, context=None, waiting_only=False) -> None:
-        """Let each bijector, or each that awaits data, set its data-dependent start, in order, on propagated data.
+    def start_pending(self, read: TrainingData) -> None:
+        "As `start`, where a layer still awaits data."
+        warn_of_shared(self)
+        if any(layer.awaits_data for layer in self.bijectors) or self.awaiting():
+            self.start(read)
+        self.started = True
 
-        **Raises** `ValueError` for NaN or infinity, and for data outside the domain of the first layer.
+    def adapt(
+        self, x, context=None, only_pending: bool = False, **options
+    ) -> np.ndarray:
+        """Start every layer from data, each from what arrives there; training comes after it.
+
+        Tables are fitted one dimension at a time, rotations turn to principal axes, and
+        networks begin at 0. `only_pending` starts only the layers that await data, as `fit`
+        does. Options: `seed`, `rotations`, `average_shared` and `few_rows` of `Arrivals`,
+        and those of `ScalarBijection.fit`.
+
+        **Returns** what leaves the flow, `(n, *latent)`.
+
+        **Raises** `ValueError` for NaN or infinity, for data outside the domain of the first
+        layer, for columns that are constant or determine each other, and for a network
+        that cannot begin at 0. The flow is then as it was.
         """
-        x = (
-            {"x": x, "context": context}
-            if context is not None and not isinstance(x, dict)
-            else x
-        )
+        if context is not None and not isinstance(x, dict):
+            x = {"x": x, "context": context}
         self.remember_columns(x)
         read = self.read_training(x)
-        self.start(read, waiting_only)
-        self.started = True
+        whole = self.bijectors[0].whole_numbers
+        if (
+            read.events is not None
+            and read.events.ndim == 2
+            and not whole | only_pending
+        ):
+            check_columns(read.events, self.columns.get("x"))
+            if not self.bijectors[0].learns_from_all_rows:
+                check_float32(inspect_table(read.events, columns=self.columns.get("x")))
+        before = [np.array(w) for w in self.get_weights()]
+        try:
+            return self.start(read, only_pending, limit=2**62, **options).left
+        except Exception:
+            self.set_weights(before)
+            raise
 
     def fit(
         self,
@@ -1192,8 +1224,7 @@ class NormalizingFlow(Configured, keras.Model):
                 units_taken(self.bijectors),
                 self.bijectors[0].learns_from_all_rows,
             )
-        self.start(read)
-        self.started = True
+        self.start_pending(read)
         inputs, target, weight = self.for_keras(read)
         if validation_data is not None:
             validation_data = self.read_validation(validation_data)
@@ -1254,7 +1285,7 @@ class NormalizingFlow(Configured, keras.Model):
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         "As `keras.Model.train_on_batch`; layers that await data start from this batch."
         read = self.read_training(x, y, sample_weight)
-        self.start(read)
+        self.start_pending(read)
         inputs, target, weight = self.for_keras(read)
         return super().train_on_batch(inputs, target, sample_weight=weight, **kwargs)
 

@@ -6,7 +6,7 @@
 __all__ = ['VolumePreserving', 'compact_wy', 'reflect_arrays', 'apply_reflectors', 'reflector_to_axis', 'check_orthogonal',
            'householder_decompose', 'check_num_reflectors', 'Householder', 'seeded_generator', 'haar_orthogonal',
            'principal_axes', 'FixedOrtho', 'check_permutation', 'Permute', 'lu_factors', 'lu_start', 'LinearLU',
-           'InvertibleConv1x1']
+           'InvertibleConv1x1', 'principal_rotation', 'turn_to_axes']
 
 # %% ../nbs/30_linear.ipynb #imports
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from keras import ops
 from scipy.linalg import solve_triangular
 
 from .bijector import Bijector
+from .covariance import widen
 
 # %% ../nbs/30_linear.ipynb #volume-preserving
 class VolumePreserving(Bijector):
@@ -213,6 +214,20 @@ class Householder(VolumePreserving):
             shape=(self.num_reflectors or d, d), initializer=initializer, name="v"
         )
 
+    def set_rotation(
+        self,
+        q: np.ndarray,  # An orthogonal matrix, `(d, d)`
+    ) -> None:
+        """Become `z = x @ q`; with fewer reflectors than dimensions, in the first
+        `num_reflectors` columns of z."""
+        v, k = householder_decompose(q), self.v.shape[0]
+        # Each spare one turns the last column over; pairs cancel.
+        spare = np.eye(len(q))[-1:].repeat(max(k - len(v), 0), axis=0)
+        self.v.assign(ops.cast(np.concatenate([v, spare])[:k], self.v.dtype))
+
+    def start_from(self, rows):
+        turn_to_axes(self, rows, max(self.v.shape))
+
     def move(self, x):
         return apply_reflectors(self.v, x)
 
@@ -322,6 +337,16 @@ class FixedOrtho(VolumePreserving):
                 f"received input_shape={tuple(input_shape)}"
             )
         super().build(input_shape)
+
+    def set_rotation(
+        self,
+        q: np.ndarray,  # An orthogonal matrix, `(d, d)`
+    ) -> None:
+        "Become `z = x @ q`."
+        self.q.assign(ops.cast(q, self.q.dtype))
+
+    def start_from(self, rows):
+        turn_to_axes(self, rows)
 
     def move(self, x):
         return ops.matmul(x, self.q)
@@ -467,6 +492,21 @@ class LinearLU(Bijector):
         )
         self.lu = self.add_weight(shape=lu.shape, initializer=given(packed), name="lu")
 
+    def set_rotation(
+        self,
+        q: np.ndarray,  # An orthogonal matrix, `(d, d)`, or any invertible one
+    ) -> None:
+        "Become `z = x @ q`."
+        order, lu = lu_factors(q)
+        diagonal = np.diag(lu)
+        packed = lu - np.diag(diagonal) + np.diag(np.log(np.abs(diagonal)))
+        self.order.assign(order.astype("int32"))
+        self.sign.assign(np.sign(diagonal).astype(self.sign.dtype))
+        self.lu.assign(packed.astype(self.lu.dtype))
+
+    def start_from(self, rows):
+        turn_to_axes(self, rows)
+
     def factors(self):
         "**Returns** `lower` and `upper`, `(d, d)`, and `log|s|`, `(d,)`."
         log_s = ops.diagonal(self.lu)
@@ -511,3 +551,32 @@ class InvertibleConv1x1(LinearLU):
         **kwargs,
     ):
         super().__init__(start, seed, **kwargs)
+
+# %% ../nbs/30_linear.ipynb #principal-rotation
+def principal_rotation(
+    x: np.ndarray,  # Data, `(n, d)`
+    num_reflectors: int | None = None,  # Reflections that have to make it; `None`: d
+) -> np.ndarray:
+    "Principal axes of `x` in columns, `(d, d)`, largest variance first, with determinant `(-1)**num_reflectors`."
+    axes = principal_axes(x)
+    d = len(axes)
+    axes = axes * np.where(np.cos(np.arange(d)) @ axes < 0, -1.0, 1.0)
+    if (
+        np.linalg.det(axes) * (-1) ** (d if num_reflectors is None else num_reflectors)
+        < 0
+    ):
+        axes[:, -1] *= -1
+    return axes
+
+# %% ../nbs/30_linear.ipynb #turn-to-axes
+def turn_to_axes(
+    layer,  # One with a method `set_rotation`
+    rows,  # `Arrivals` of `03_bijector`
+    num_reflectors: int | None = None,  # Reflections that have to make it; `None`: d
+) -> None:
+    "Turn what arrives to its principal axes, unless rotations are to be kept."
+    if rows.rotations == "keep":
+        return
+    widen(rows)
+    q = principal_rotation(rows.x.reshape(-1, rows.x.shape[-1]), num_reflectors)
+    layer.set_rotation(q.T if rows.backwards else q)

@@ -14,7 +14,6 @@ from keras import ops
 
 from gaussflow.bijector import (
     Bijector,
-    adapt_in_turn,
     build_in_turn,
     check_bijectors,
 )
@@ -221,16 +220,29 @@ class MultiScale(Reshaping):
             total = total + log_det
         return h, total
 
-    def adapt(self, x, context=None, waiting_only=False):
-        h = self.prepare(x, context)
-        for chain in self.chains:
-            adapt_in_turn([chain], h, context, waiting_only)
-            h = chain.forward_and_log_det(h, context=context, training=False)[0]
-            h = h if chain is self.chains[-1] else ops.split(h, 2, axis=-1)[0]
+    def receive(self, rows):
+        aside, last = [], self.chains[-1]
 
-    def adapt_waiting(self, x, context=None):
-        self.adapt(x, context, waiting_only=True)
+        def part(x, context):
+            half = x.shape[-1] // 2
+            aside.append(x[..., half:])
+            return x[..., :half]
 
-    @property
-    def awaits_data(self):
-        return any(chain.awaits_data for chain in self.chains)
+        def join(x, context):
+            return ops.convert_to_numpy(self.join_latent([*aside, x]))
+
+        def cut(z, context):
+            aside[:] = map(ops.convert_to_numpy, self.split_latent(z))
+            return aside.pop()
+
+        def fill(x, context):
+            return np.concatenate([x, aside.pop()], axis=-1)
+
+        if rows.backwards:
+            rows.map(cut)
+        for chain in self.chains[:: -1 if rows.backwards else 1]:
+            if rows.backwards and chain is not last:
+                rows.map(fill)
+            chain.receive(rows)
+            if not rows.backwards:
+                rows.map(join if chain is last else part)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Described', 'LogScaleClamp', 'TanhClamp', 'SigmoidClamp', 'tanh_log_scale_clamp', 'sigmoid_log_scale_clamp',
-           'check_clamp', 'ScalarBijection', 'check_law', 'keep_nan', 'location_and_spread', 'Additive', 'Affine',
-           'Scale']
+           'check_clamp', 'location_and_spread', 'mirrored', 'ScalarBijection', 'check_law', 'keep_nan', 'Additive',
+           'Affine', 'Scale']
 
 # %% ../nbs/10_scalar.ipynb #imports
 import math
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 from keras import ops
+from scipy import special
 
 from .bijector import Configured
 
@@ -102,6 +103,23 @@ def check_clamp(
         )
     return clamp
 
+# %% ../nbs/10_scalar.ipynb #location-and-spread
+def location_and_spread(x: np.ndarray) -> tuple[float, float]:
+    "Mean and standard deviation; for a constant column the spread is what float32 resolves there, which is not 0."
+    return float(np.mean(x)), float(max(np.std(x), 1e-6 * np.abs(x).max(), 1e-12))
+
+# %% ../nbs/10_scalar.ipynb #mirrored
+def mirrored(
+    x: np.ndarray,  # Numbers, `(n,)`
+) -> np.ndarray:
+    "Numbers `(n,)` to which a map is fitted so that its inverse makes `x` normal."
+    x = np.sort(np.asarray(x, "float64"))
+    normal = special.ndtri((np.arange(len(x)) + 0.5) / len(x))
+    center, spread = location_and_spread(x)
+    line, inside = (normal - center) / spread, np.interp(normal, x, normal)
+    low = np.where(normal < x[0], np.minimum(line, inside), inside)
+    return np.where(normal > x[-1], np.maximum(line, inside), low)
+
 # %% ../nbs/10_scalar.ipynb #scalar-bijection
 class ScalarBijection(Described):
     "An increasing map of numbers with explicit parameters; no weights, no Keras layer."
@@ -179,6 +197,13 @@ class ScalarBijection(Described):
         """
         return None
 
+    def fit_inverse(self, x: np.ndarray, seed=0, **options) -> dict | None:
+        """Parameters `(size,)` by name whose *inverse* makes the numbers `x` as normal as it can.
+
+        Where a map does not know better: those that fit `mirrored(x)`.
+        """
+        return self.fit(mirrored(x), seed, **options)
+
     def forward(self, x, params: Mapping):
         "Map `x` to `z`. **Shapes** `x`: `(..., d)`; each parameter `(..., d, size)`. **Returns** `z`, `log dz/dx` (nats)."
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
@@ -204,11 +229,6 @@ def keep_nan(
     "`value`, but NaN where `source` is NaN. **Returns** the common shape."
     return ops.where(ops.isnan(source), math.nan, value)
 
-# %% ../nbs/10_scalar.ipynb #location-and-spread
-def location_and_spread(x: np.ndarray) -> tuple[float, float]:
-    "Mean and standard deviation; for a constant column the spread is what float32 resolves there, which is not 0."
-    return float(np.mean(x)), float(max(np.std(x), 1e-6 * np.abs(x).max(), 1e-12))
-
 # %% ../nbs/10_scalar.ipynb #additive
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Additive(ScalarBijection):
@@ -220,6 +240,9 @@ class Additive(ScalarBijection):
 
     def fit(self, x, seed=0, **options):
         return {"shift": np.array([-location_and_spread(np.asarray(x, "float64"))[0]])}
+
+    def fit_inverse(self, x, seed=0, **options):
+        return {"shift": -self.fit(x)["shift"]}
 
     def forward(self, x, params):
         z = x + params["shift"][..., 0]
@@ -250,6 +273,10 @@ class Affine(ScalarBijection):
         shift, log_scale = np.array([-center / spread]), np.array([-np.log(spread)])
         return {"shift": shift, "log_scale": log_scale}
 
+    def fit_inverse(self, x, seed=0, **options):
+        center, spread = location_and_spread(np.asarray(x, "float64"))
+        return {"shift": np.array([center]), "log_scale": np.array([np.log(spread)])}
+
     def forward(self, x, params):
         shift, log_scale = params["shift"][..., 0], params["log_scale"][..., 0]
         z = x * ops.exp(log_scale) + shift
@@ -273,6 +300,9 @@ class Scale(Affine):
         return {
             "log_scale": -0.5 * np.log(np.mean(np.square(x), keepdims=True) + 1e-24)
         }
+
+    def fit_inverse(self, x, seed=0, **options):
+        return {"log_scale": -self.fit(x)["log_scale"]}
 
     def forward(self, x, params):
         z = x * ops.exp(params["log_scale"][..., 0])

@@ -285,7 +285,16 @@ class RationalQuadraticSpline(ScalarBijection):
 
         With few numbers they are drawn towards the straight line of the same mean and spread.
         """
+        return self.through(
+            *fitted_knots(np.asarray(x, "float64"), self.num_bins, self.bound)
+        )
+
+    def fit_inverse(self, x, seed=0, **options):
         knots = fitted_knots(np.asarray(x, "float64"), self.num_bins, self.bound)
+        return self.through(*knots[::-1])
+
+    def through(self, *knots) -> dict:
+        "Parameters of the map through knots in x and in z, `(K + 1,)` each."
         least = (self.min_bin_width, self.min_bin_height)
         widths, heights = (raw_sizes(k, self.bound, m) for k, m in zip(knots, least))
         ratio = np.diff(knots[1]) / np.diff(knots[0])

@@ -110,14 +110,14 @@ class Standardize(Bijector):
     def awaits_data(self):
         return not (self.built and float(ops.convert_to_numpy(self.adapted)))
 
-    def adapt(self, x, context=None):
-        "Learn mean and spread from `x`, an array or a tensor."
-        x = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
-        self.prepare(x[:1])
+    def start_from(self, rows):
         moments = RunningMoments()
-        for start in range(0, len(x), 2**16):
-            moments.update(x[start : start + 2**16])
+        for start in range(0, len(rows.x), 2**16):
+            moments.update(rows.x[start : start + 2**16])
         self.adapt_to_moments(moments)
+        if rows.backwards:  # what is taken out one way is put in the other way
+            mean, scale = moments.mean, moments.spread
+            self.set_weights_of(0 * mean, -mean / scale, 1 / scale)
 
     def adapt_to_moments(
         self,
@@ -138,11 +138,12 @@ class Standardize(Bijector):
         offset = np.where(
             lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0
         )
-        for name, value in (
-            ("offset", offset),
-            ("mean", mean - offset),
-            ("scale", scale),
-        ):
+        self.set_weights_of(offset, mean - offset, scale)
+
+    def set_weights_of(self, offset, mean, scale) -> None:
+        "Take these numbers, `(d,)` each, as learned."
+        values = {"offset": offset, "mean": mean, "scale": scale}
+        for name, value in values.items():
             getattr(self, name).assign(value.astype(self.compute_dtype))
         self.adapted.assign(1.0)
         self.seen_wide = self.wide

@@ -7,13 +7,9 @@ from keras import ops
 from user_layers import Fourier, Plain, functional, scatter
 
 import gaussflow as gf
+from gaussflow.linear import principal_rotation
 from gaussflow.mixture import MixtureCDF, fit_mixture
-from gaussflow.warmstart import (
-    BlockCounter,
-    fit_layer,
-    principal_rotation,
-    set_rotation,
-)
+from gaussflow.warmstart import BlockCounter, fit_layer, set_rotation
 
 RNG = np.random.default_rng(0)
 X2 = (
