@@ -179,7 +179,7 @@ def fit_all(make, data, settings):
     flow, rows, clocks = compiled(make, settings, 0), [], []
     for seed in settings["seeds"]:
         restart(flow, compiled(make, settings, seed))
-        flow.adapt(x[: settings["adapted_on"]])
+        flow.adapt(x[: settings["adapted_on"]], only_pending=True)
         clocks.append(
             train(
                 flow, x, make_order(len(x), settings["steps"], settings, seed), settings
@@ -296,7 +296,7 @@ def measure_speed(data, settings, peer):
     """Yield ms of a training step, of `log_prob` and of drawing 500 images each, in turn, and the ratios ours / peer."""
     x, fresh = data
     flow, num = compiled(lambda: same_glow(settings), settings, 0), 500
-    flow.adapt(x[: settings["adapted_on"]])
+    flow.adapt(x[: settings["adapted_on"]], only_pending=True)
     order = make_order(len(x), settings["speed_steps"], settings, 0)
     ours = {
         "step": lambda: train(flow, x, order, settings).step_seconds,
