@@ -62,7 +62,15 @@ from gaussflow.families import (
     make_nice,
     make_real_nvp,
 )
-from gaussflow.flow import GaussianizationFlow, NormalizingFlow, base_nll_loss, restart
+from gaussflow.flow import (
+    GaussianizationFlow,
+    MaximumLikelihood,
+    NormalizingFlow,
+    Objective,
+    ReverseKL,
+    base_nll_loss,
+    restart,
+)
 from gaussflow.linear import (
     FixedOrtho,
     Householder,
@@ -76,6 +84,7 @@ from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
 from gaussflow.mixture import MixtureCDF, MixtureOfGaussians
 from gaussflow.multiscale import Flatten, MultiScale, Squeeze
 from gaussflow.report import FlowReport, flow_report
+from gaussflow.sampling import effective_sample_size, importance_weights
 from gaussflow.scalar import (
     Additive,
     Affine,
@@ -133,16 +142,19 @@ __all__ = [
     "MLPConditioner",
     "Marginal",
     "MaskedMLPConditioner",
+    "MaximumLikelihood",
     "MixtureCDF",
     "MixtureCDFCoupling",
     "MixtureCDFGaussianization",
     "MixtureOfGaussians",
     "MultiScale",
     "NormalizingFlow",
+    "Objective",
     "Permute",
     "RationalQuadraticSpline",
     "ResidualConditioner",
     "ResidualConvConditioner",
+    "ReverseKL",
     "ScalarBijection",
     "ScalarLayer",
     "Scale",
@@ -166,12 +178,14 @@ __all__ = [
     "default_half_mask",
     "densities",
     "diagram",
+    "effective_sample_size",
     "flow_report",
     "gaussianity",
     "gaussianity_by_layer",
     "held_out_nll",
     "householder_decompose",
     "images",
+    "importance_weights",
     "initialize_flow_from_ig",
     "inspect_table",
     "iterative_gaussianization",

@@ -24,11 +24,7 @@ from gaussflow.events import (
     read_array,
     split_context,
 )
-from gaussflow.flow import (
-    GaussianizationFlow,
-    NormalizingFlow,
-    check_float32,
-)
+from .flow import GaussianizationFlow, NormalizingFlow
 from gaussflow.linear import (
     FixedOrtho,
     Householder,
@@ -36,6 +32,7 @@ from gaussflow.linear import (
     principal_rotation,
 )
 from .marginal import MixtureCDFGaussianization
+from .reading import check_float32
 from .table import inspect_table
 
 # %% ../nbs/44_warmstart.ipynb #initialize
