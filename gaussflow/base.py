@@ -29,6 +29,8 @@ class BaseDistribution(FlowLayer):
     def call(self, z, context=None):
         return self.log_prob(z, context)
 
+    sampled_by_xla = False  # whether XLA can draw from it on TensorFlow, too
+
     def log_prob(self, z, context=None):
         "Log-density in nats, summed over the event. **Shapes** `z`: `(batch, *event)`; result `(batch,)`."
         raise NotImplementedError(f"{type(self).__name__} does not implement log_prob")
@@ -55,6 +57,8 @@ class BaseDistribution(FlowLayer):
 @keras.saving.register_keras_serializable(package="gaussflow")
 class StandardNormal(BaseDistribution):
     "Independent N(0, 1)."
+
+    sampled_by_xla = True
 
     def log_prob(self, z, context=None):
         return sum_event(norm_log_pdf(z))
@@ -172,6 +176,8 @@ class DiagonalNormal(BaseDistribution):
 
     **Raises** `ValueError` for another event than at build, a conditioner of wrong width, and a context that is missing or does not fit.
     """
+
+    sampled_by_xla = True
 
     def __init__(
         self,

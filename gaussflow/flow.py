@@ -619,7 +619,10 @@ class NormalizingFlow(Configured, keras.Model):
             seed = keras.random.SeedGenerator().state  # follows the global seed
             self.noise.state.assign(seed)
         use_xla = resolve_jit_compile(jit_compile)
-        use_xla = use_xla and not (jit_compile == "auto" and kwargs.get("run_eagerly"))
+        if jit_compile == "auto":  # XLA on TensorFlow cannot draw every distribution
+            drawn = self.objective.samples and not self.base.sampled_by_xla
+            plain = drawn and keras.backend.backend() == "tensorflow"
+            use_xla = use_xla and not plain and not kwargs.get("run_eagerly")
         super().compile(optimizer=optimizer, loss=None, jit_compile=use_xla, **kwargs)
         self.requested_jit_compile = jit_compile
 
