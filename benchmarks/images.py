@@ -110,7 +110,7 @@ def family(name, settings):
     common = {"hidden": (settings["hidden"],) * 2, "num_values": settings["num_values"]}
     glow = {
         "num_levels": settings["levels"],
-        "num_steps": settings["blocks"],
+        "num_blocks": settings["blocks"],
         "alpha": settings["alpha"],
     }
     return {

@@ -180,11 +180,13 @@ def make_gaussianization_flow(
     | None = None,  # Of each rotation; `None`: as many as dimensions
     num_components: int = 8,  # K of every mixture
     pca_init_data=None,  # Data `(n, d)`: rotations become fixed principal axes of what arrives
-    mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives
+    mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives, other maps by their `fit`
     context_hidden: Sequence[int] | None = (
         64,
         64,
     ),  # Hidden widths of the network of each marginal layer, made where a context comes along
+    scalar: ScalarBijection
+    | None = None,  # Map of the numbers; `None`: a mixture of `num_components` Gaussians
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
     standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
@@ -222,13 +224,18 @@ def make_gaussianization_flow(
             if states[0] is None
             else FixedOrtho.from_pca(states[0])
         )
-        marginal = MixtureCDFGaussianization(num_components, context_hidden=hidden)
+        if scalar is None:
+            marginal = MixtureCDFGaussianization(num_components, context_hidden=hidden)
+        else:
+            marginal = Marginal(check_law(scalar), context_hidden=hidden)
         states = [
             x if x is None else ops.convert_to_numpy(rotation.forward_and_log_det(x)[0])
             for x in states
         ]
-        if states[1] is not None:
+        if states[1] is not None and scalar is None:
             marginal.adapt_means_from_quantiles(states[1])
+        elif states[1] is not None:
+            marginal.adapt(states[1])
         states = [
             x if x is None else ops.convert_to_numpy(marginal.forward_and_log_det(x)[0])
             for x in states
@@ -241,7 +248,7 @@ def make_gaussianization_flow(
 # %% ../nbs/43_families.ipynb #turns
 def couplings_in_turn(
     event_size: int,  # d, at least 2
-    num_couplings: int,  # How many layers
+    num_blocks: int,  # How many layers
     scalar: ScalarBijection,  # The law of all of them
     hidden: Sequence[int],  # Hidden widths of each network
     activation: str,  # Of the networks
@@ -257,7 +264,7 @@ def couplings_in_turn(
         raise ValueError(
             f"Expected mask of length {event_size} (the event size), received mask.shape={kept.shape}"
         )
-    turns = range(check_count("num_couplings", num_couplings))
+    turns = range(check_count("num_blocks", num_blocks))
     return [
         mlp_coupling(~kept if i % 2 else kept, scalar, hidden, activation)
         for i in turns
@@ -356,7 +363,7 @@ def affine_or(
 def make_nice(
     event_shape: int
     | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
-    num_couplings: int = 4,  # As in the paper
+    num_blocks: int = 4,  # As in the paper
     hidden: Sequence[int] = (
         64,
         64,
@@ -382,7 +389,7 @@ def make_nice(
         [Flatten(), ActNorm()] if len(event) == 3 else []
     )
     layers = couplings_in_turn(
-        int(np.prod(event)), num_couplings, Additive(), hidden, activation, mask
+        int(np.prod(event)), num_blocks, Additive(), hidden, activation, mask
     )
     base = StandardLogistic() if base is None else base
     return flow_of(
@@ -417,7 +424,7 @@ def residual_coupling(
 def real_nvp_levels(
     event: tuple[int, ...],  # Of one image
     num_levels: int,  # Scales
-    num_couplings: int,  # On each side of a squeeze
+    num_blocks: int,  # On each side of a squeeze
     scalar: ScalarBijection,  # The law of all couplings
     hidden: Sequence[int],  # Widths of the residual networks
     activation: str,  # Of the networks
@@ -427,7 +434,7 @@ def real_nvp_levels(
     for level in range(num_levels):
         last = level == num_levels - 1
         kept, layers = checkerboard_mask((height, width, channels)), []
-        for i in range(check_count("num_couplings", num_couplings) + last):
+        for i in range(check_count("num_blocks", num_blocks) + last):
             layers += [
                 residual_coupling(
                     ~kept if i % 2 else kept, scalar, channels, hidden, activation
@@ -442,7 +449,7 @@ def real_nvp_levels(
                 default_half_mask(4 * channels),
             )
             layers.append(Squeeze())
-            for i in range(num_couplings):
+            for i in range(num_blocks):
                 layers += [
                     residual_coupling(
                         ~half if i % 2 else half,
@@ -461,7 +468,7 @@ def real_nvp_levels(
 def make_real_nvp(
     event_shape: int
     | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
-    num_couplings: int
+    num_blocks: int
     | None = None,  # Of vectors, 8; of images, on each side of a squeeze, 3 as in the paper
     hidden: Sequence[int] = (
         64,
@@ -497,7 +504,7 @@ def make_real_nvp(
     if len(event) == 1:
         layers = couplings_in_turn(
             *event,
-            8 if num_couplings is None else num_couplings,
+            8 if num_blocks is None else num_blocks,
             law,
             hidden,
             activation,
@@ -512,7 +519,7 @@ def make_real_nvp(
     stack = real_nvp_levels(
         event,
         num_levels,
-        3 if num_couplings is None else num_couplings,
+        3 if num_blocks is None else num_blocks,
         law,
         hidden,
         activation,
@@ -522,14 +529,14 @@ def make_real_nvp(
 # %% ../nbs/43_families.ipynb #glow-levels
 def glow_steps(
     channels: int,
-    num_steps: int,
+    num_blocks: int,
     scalar: ScalarBijection,
     hidden: Sequence[int],
     activation: str,
 ) -> list:
-    "Normalise, mix, couple, `num_steps` times, on images of so many channels."
+    "Normalise, mix, couple, `num_blocks` times, on images of so many channels."
     kept, steps = default_half_mask(channels), []
-    for _ in range(check_count("num_steps", num_steps)):
+    for _ in range(check_count("num_blocks", num_blocks)):
         network = ConvConditioner(
             scalar.width(int((~kept).sum())), hidden, activation=activation
         )
@@ -540,7 +547,7 @@ def glow_steps(
 def glow_levels(
     event: tuple[int, ...],  # Of one image
     num_levels: int,  # L
-    num_steps: int,  # K
+    num_blocks: int,  # K
     scalar: ScalarBijection,  # The law of the couplings
     hidden: Sequence[int],  # Widths of the convolutional networks
     activation: str,  # Of the networks
@@ -552,7 +559,7 @@ def glow_levels(
         channels *= 4
         layers = [
             Squeeze(),
-            *glow_steps(channels, num_steps, scalar, hidden, activation),
+            *glow_steps(channels, num_blocks, scalar, hidden, activation),
         ]
         if level == num_levels - 1:
             layers.append(Marginal(Affine()))
@@ -573,7 +580,7 @@ def make_glow(
     event_shape: int
     | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
     num_levels: int = 2,  # L, of images; the paper's: 3, and 6 for 256 x 256 pixels
-    num_steps: int = 4,  # K; the paper's: 32
+    num_blocks: int = 4,  # K; the paper's: 32
     hidden: Sequence[int] = (
         64,
         64,
@@ -604,10 +611,10 @@ def make_glow(
     if len(event) == 3:
         num_levels = check_levels(event, num_levels, last_squeezes=True)
         stack = glow_levels(
-            event, num_levels, num_steps, law, hidden, activation, log_scale_clamp
+            event, num_levels, num_blocks, law, hidden, activation, log_scale_clamp
         )
         return flow_of([*layers, stack], event, base, standardize)
-    for _ in range(check_count("num_steps", num_steps)):
+    for _ in range(check_count("num_blocks", num_blocks)):
         layers += [
             ActNorm(),
             LinearLU("rotation"),

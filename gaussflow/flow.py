@@ -213,6 +213,21 @@ def rows_to_draw(
     rows = steps * check_count("batch_size", 32 if batch_size is None else batch_size)
     return np.zeros((rows, *flow.event_shape), flow.compute_dtype)
 
+# %% ../nbs/42_flow.ipynb #format
+FORMAT = 1  # of files; a change that old files do not survive raises it
+
+
+def check_format(
+    found,  # What a file says
+    owner: str,  # Whose it is
+) -> None:
+    "**Raises** `ValueError` for a file that this version does not read."
+    if found != FORMAT:
+        raise ValueError(
+            f"Expected a {owner} in format {FORMAT}, received format {found}: load the "
+            "file with the version of gaussflow that wrote it"
+        )
+
 # %% ../nbs/42_flow.ipynb #overflow
 def marked(
     values,  # `(n, ...)`
@@ -390,6 +405,19 @@ class NormalizingFlow(Configured, keras.Model):
             "columns": self.columns,
             "started": self.started,
         }
+
+    def get_config(self):
+        return {**super().get_config(), "format": FORMAT}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Make a flow from `get_config`'s result.
+
+        **Raises** `ValueError` for a file of another format, and for unknown or missing keys.
+        """
+        config = dict(config)
+        check_format(config.pop("format", None), cls.__name__)
+        return super().from_config(config, custom_objects)
 
     def build_from_config(self, config):
         self.reader.columns = config.get("columns", {})

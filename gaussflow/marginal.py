@@ -229,11 +229,24 @@ class Marginal(ScalarLayer):
         scalar: ScalarBijection,  # How each number is mapped
         conditioner: keras.layers.Layer
         | None = None,  # Maps a context to what is added to the table, kind by kind
+        context_hidden: Sequence[int]
+        | None = None,  # Hidden widths of a network, made if a context comes along
         **kwargs,
     ):
         super().__init__(scalar, conditioner, **kwargs)
+        if context_hidden is not None:
+            context_hidden = check_hidden(context_hidden)
+        self.context_hidden = context_hidden
+
+    @property
+    def uses_context(self):
+        return super().uses_context or self.context_hidden is not None
 
     def build(self, input_shape):
+        wanted = self.context_hidden is not None and self.context_shape is not None
+        if self.conditioner is None and wanted:
+            width = self.scalar.width(input_shape[-1])
+            self.conditioner = MLPConditioner(width, self.context_hidden)
         super().build(input_shape)
         if self.conditioner is not None and self.context_shape is None:
             raise ValueError(
@@ -317,25 +330,9 @@ class MixtureCDFGaussianization(Marginal):
                 num_components, family, background=background, identity=identity
             ),
             conditioner,
+            context_hidden,
             **kwargs,
         )
-        self.context_hidden = (
-            None if context_hidden is None else check_hidden(context_hidden)
-        )
-
-    @property
-    def uses_context(self):
-        return super().uses_context or self.context_hidden is not None
-
-    def build(self, input_shape):
-        if (
-            self.conditioner is None
-            and self.context_hidden is not None
-            and self.context_shape is not None
-        ):
-            width = self.scalar.width(input_shape[-1])
-            self.conditioner = MLPConditioner(width, self.context_hidden)
-        super().build(input_shape)
 
     def adapt_means_from_quantiles(self, x) -> None:
         "Start from the quantiles of `x`. **Raises** `ValueError` unless `x` has shape (n, d)."

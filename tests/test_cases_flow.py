@@ -259,7 +259,7 @@ def test_case_03_numeric_contexts_are_standardised_and_indicators_left_alone():
 def test_case_04_glow_trains_alike_in_every_unit():
     def curve(unit):
         keras.utils.set_random_seed(0)
-        flow = gf.make_glow(3, num_steps=1, hidden=(8,))
+        flow = gf.make_glow(3, num_blocks=1, hidden=(8,))
         flow.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
         x = normal(200, 3) * unit
         losses = flow.fit(x, batch_size=50, epochs=2, shuffle=False, verbose=0).history[
@@ -531,7 +531,7 @@ def test_case_14_an_unbuilt_flow_can_be_copied_pickled_and_saved(tmp_path):
     x = normal(5, 2).astype("float32")
     for make in (
         lambda: gf.make_maf(2, 2, hidden=(4,)),
-        lambda: gf.make_glow(2, num_steps=1, hidden=(4,)),
+        lambda: gf.make_glow(2, num_blocks=1, hidden=(4,)),
         lambda: small(standardize=True),
     ):
         flow = make()
@@ -600,7 +600,7 @@ x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
 def train(scope):
     keras.utils.set_random_seed(0)
     with scope:
-        flow = gf.make_glow(2, num_steps=1, hidden=(8,))
+        flow = gf.make_glow(2, num_blocks=1, hidden=(8,))
         flow.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     return flow.fit(x, batch_size=32, epochs=2, shuffle=False, verbose=0).history["loss"]
 import contextlib

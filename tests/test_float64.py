@@ -41,8 +41,8 @@ def factories() -> dict:
     "Makers of small flows by name."
     import gaussflow as gf
 
-    residual = {"num_couplings": 1, "hidden": (4, 4)}
-    step = {"num_steps": 1, **FEW}
+    residual = {"num_blocks": 1, "hidden": (4, 4)}
+    step = {"num_blocks": 1, **FEW}
     logistic = gf.MixtureCDF(2, family="logistic")
     learned = {"num_values": 8, "dequantization": "variational"}
     return {

@@ -85,7 +85,7 @@ VECTORS = {
     "glow": (
         2,
         lambda d, **k: gf.make_glow(
-            d, num_steps=1, hidden=(4,), activation="tanh", **k
+            d, num_blocks=1, hidden=(4,), activation="tanh", **k
         ),
     ),
 }

@@ -101,7 +101,7 @@ def test_noise_never_changes_a_grey_value(num_values, shape, training, seed):
 
 def small(**options):
     return gf.make_glow(
-        (8, 8, 1), num_levels=2, num_steps=1, hidden=(6, 6), num_values=17, **options
+        (8, 8, 1), num_levels=2, num_blocks=1, hidden=(6, 6), num_values=17, **options
     )
 
 
