@@ -457,7 +457,7 @@ def one_use(use):
     )
     scatter_weights(flow, use.number)
     x = x.astype("float64") if use.container == "list" else x
-    wide = bool(flow.wide_parts())
+    wide = bool(flow.front.wide)
     if use.copied:
         before = flow
         flow = copied(flow, use.copied)
