@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-# %% ../nbs/01_backend.ipynb #is-concrete-code
+# %% ../nbs/01_backend.ipynb #is-concrete
 def is_concrete(
     x,  # A tensor
 ) -> bool:
@@ -43,7 +43,7 @@ def is_tensor(
     "Whether `x` is a tensor: of the backend, a trace's included, or a symbolic one."
     return isinstance(x, keras.KerasTensor) or ops.is_tensor(x)
 
-# %% ../nbs/01_backend.ipynb #is-concrete
+# %% ../nbs/01_backend.ipynb #is-symbolic
 def is_symbolic(
     *tensors,  # Anything
 ) -> bool:
@@ -164,13 +164,13 @@ def resolve_jit_compile(
         )
     return jit_compile
 
-# %% ../nbs/01_backend.ipynb #compiled
+# %% ../nbs/01_backend.ipynb #compile-method
 def compile_method(
     model: keras.layers.Layer,  # Whose weights are used
     method: Callable,  # Takes tensors, returns a tensor or a tuple of them
     jit_compile: bool,  # Whether XLA is used on TensorFlow
 ) -> Callable:
-    "Make a compiled function of NumPy arrays that always uses the model's present weights."
+    "Compile a function of NumPy arrays that always uses the model's present weights."
     # Keras has no compiler of its own outside `fit`: each backend's is called by name.
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -222,7 +222,7 @@ def chunk_rows(
     power = 10 ** int(math.log10(rows) + 1e-9)
     return max(step * power for step in (1, 2, 5) if step * power <= rows)
 
-# %% ../nbs/01_backend.ipynb #runner
+# %% ../nbs/01_backend.ipynb #chunked-runner
 class ChunkedRunner:
     "Run methods of a model on many rows: compiled, several chunks at a time."
 

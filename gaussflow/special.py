@@ -22,7 +22,7 @@ def as_float(x):
     kept = backend.is_float_dtype(backend.standardize_dtype(x.dtype))
     return x if kept else ops.cast(x, backend.floatx())
 
-# %% ../nbs/00_special.ipynb #log-pdf
+# %% ../nbs/00_special.ipynb #norm-log-pdf
 def norm_log_pdf(
     x: keras.KerasTensor,  # Any shape
 ) -> keras.KerasTensor:  # Of that shape
@@ -87,7 +87,7 @@ def norm_mean_excess(
     u = 4.0 / (4.0 + t)
     return u * polynomial(EXCESS_64 if is_double(t) else EXCESS_32, 2.0 * u - 1.0)
 
-# %% ../nbs/00_special.ipynb #excess
+# %% ../nbs/00_special.ipynb #norm-hazard
 def norm_hazard(
     t,  # Any shape, `t >= 0`
 ):
@@ -111,7 +111,7 @@ def norm_log_cdf(
     log_tail = -0.5 * ops.square(t) - ops.log(norm_hazard(t)) - LOG_SQRT_2PI
     return ops.where(x < 0, log_tail, ops.log1p(-ops.exp(log_tail)))
 
-# %% ../nbs/00_special.ipynb #log-cdf
+# %% ../nbs/00_special.ipynb #norm-cdf
 def norm_cdf(
     x: keras.KerasTensor,  # Any shape
 ) -> keras.KerasTensor:  # Of that shape
@@ -138,7 +138,7 @@ QUANTILE_START = (
     -0.103461544,
 )
 
-# %% ../nbs/00_special.ipynb #tail-quantile
+# %% ../nbs/00_special.ipynb #halley-step
 def halley_step(y, log_tail, origin):
     "Take one step of Halley's method towards `log Q(y) = log_tail - origin**2 / 2`."
     excess = norm_mean_excess(y)
@@ -199,7 +199,7 @@ def norm_icdf_from_log(
     edge = ops.where(log_p == 0, math.inf, ops.where(log_p < 0, -math.inf, math.nan))
     return ops.where(inside, z, ops.cast(edge, z.dtype))
 
-# %% ../nbs/00_special.ipynb #icdf
+# %% ../nbs/00_special.ipynb #norm-icdf
 def norm_icdf(
     p: keras.KerasTensor,  # Any shape, `0 <= p <= 1`
 ) -> keras.KerasTensor:  # Of that shape

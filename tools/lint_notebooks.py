@@ -18,10 +18,7 @@ LONG_CLASSES = {
 }  # one model whose parts go to rooms of their own in the coming redesign
 # Stretches of exported code that still want a cell that shows something; they may only become shorter.
 LONG_STRETCHES = {
-    "00_special": 70,
-    "02_events": 103,
     "03_bijector": 79,
-    "04_table": 114,
     "11_mixture": 114,
     "13_testing": 158,
     "42_flow": 88,
