@@ -668,8 +668,7 @@ def point_shares(
 
     **Returns** the shares, `(K, n)`, and the mean log-likelihood (nats).
 
-    **Source** [Dempster et al. 1977](https://doi.org/10.1111/j.2517-6161.1977.tb01600.x),
-    section 4.3.
+    **Source** Dempster et al. 1977, section 4.3.
     """
     weights, means, variances = mixture
     if background > 0:

@@ -19,7 +19,6 @@ LONG_CLASSES = {
 # Stretches of exported code that still want a cell that shows something; they may only become shorter.
 LONG_STRETCHES = {
     "03_bijector": 79,
-    "13_testing": 158,
     "42_flow": 88,
     "43_families": 162,
     "44_warmstart": 111,
