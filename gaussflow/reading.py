@@ -381,27 +381,31 @@ def from_all_processes(
             return found.view("float64").reshape(-1, *np.shape(values))
     return np.asarray(values)[None]
 
-# %% ../nbs/36_reading.ipynb #over-processes
-def over_processes(
-    moments: RunningMoments,  # Of this process's rows
+# %% ../nbs/36_reading.ipynb #packed
+def packed(
+    moments: RunningMoments,
+) -> np.ndarray:
+    "What the moments hold, `(6, d)`, float64."
+    names = ("count", "mean", "squares", "resolution", "rounding", "binary")
+    own = np.broadcast_arrays(*(getattr(moments, name) for name in names))
+    return np.stack(own).astype("float64")
+
+# %% ../nbs/36_reading.ipynb #merged
+def merged(
+    parts: np.ndarray,  # Moments of several shares of the rows, `(k, 6, d)`, `packed`
 ) -> RunningMoments:
-    """Moments of the rows of all processes.
+    """Moments of all rows.
 
     **Source** [Chan, Golub & LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115), eq. 2.1
     """
-    names = ("count", "mean", "squares", "resolution", "rounding", "binary")
-    own = np.broadcast_arrays(*(getattr(moments, name) for name in names))
-    parts = from_all_processes(np.stack(own).astype("float64"))
-    if len(parts) == 1:
-        return moments
     count, mean, squares, resolution, rounding, binary = np.moveaxis(parts, 1, 0)
-    merged = RunningMoments()
-    merged.count = int(count.sum(axis=0).flat[0])
-    merged.mean = (count * mean).sum(axis=0) / merged.count
-    merged.squares = (squares + count * (mean - merged.mean) ** 2).sum(axis=0)
-    merged.resolution, merged.rounding = resolution.max(axis=0), rounding.max(axis=0)
-    merged.binary = binary.all(axis=0)
-    return merged
+    whole = RunningMoments()
+    whole.count = int(count.sum(axis=0).flat[0])
+    whole.mean = (count * mean).sum(axis=0) / whole.count
+    whole.squares = (squares + count * (mean - whole.mean) ** 2).sum(axis=0)
+    whole.resolution, whole.rounding = resolution.max(axis=0), rounding.max(axis=0)
+    whole.binary = binary.all(axis=0)
+    return whole
 
 # %% ../nbs/36_reading.ipynb #agree-over-processes
 def agree_over_processes(
@@ -494,7 +498,8 @@ class Front:
                 values = pair[name == "context"]
                 for first in range(0, len(values), 2**16):
                     moments.update(values[first : first + 2**16])
-            moments = over_processes(moments)
+            parts = from_all_processes(packed(moments))
+            moments = merged(parts) if len(parts) > 1 else moments
             layer.adapt_to_moments(moments, keep_binary=name == "context")
 
     def arrays(self, events: np.ndarray, context: np.ndarray | None):

@@ -16,10 +16,6 @@ PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
 LONG_CLASSES = {"42_flow": 570}  # one model, whose methods are thin and documented
 # Stretches of exported code that still want a cell that shows something; they may only become shorter.
 LONG_STRETCHES = {
-    "00_special": 70,
-    "02_events": 103,
-    "04_table": 114,
-    "11_mixture": 114,
     "13_testing": 158,
     "61_evaluation": 97,
     "70_densities": 68,
