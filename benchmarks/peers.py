@@ -26,7 +26,8 @@ from benchmarks.measure import (
     write_json,
 )
 from gaussflow import make_coupling_flow
-from gaussflow.densities import Density, check_num_points, in_blocks, toy_data
+from gaussflow.densities import Density, in_blocks, toy_data
+from gaussflow.events import check_count
 from gaussflow.flow import restart
 from gaussflow.mixture import MixtureCDF
 from gaussflow.scalar import Affine
@@ -89,7 +90,7 @@ class TenGaussians(Density):
     def draw(self, n, seed=None):
         """Return draws, and the part that each came from."""
         rng = np.random.default_rng(seed)
-        part = rng.integers(self.parts, size=check_num_points(n))
+        part = rng.integers(self.parts, size=check_count("n", n))
         x = self.scales * rng.normal(size=(n, self.dim))
         for k in range(self.parts):
             x[part == k] = self.means[k] + x[part == k] @ self.axes[k].T

@@ -26,82 +26,81 @@ from PIL.PngImagePlugin import PngInfo
 from .evaluation import binomial_band
 
 # %% auto #0
-__all__ = ['COLORS', 'small_png', 'save_figure', 'use_style', 'to_numpy', 'new_axes', 'finish', 'plane_points', 'read_limits',
-           'square_limits', 'reference_line', 'curve', 'curves', 'read_history', 'training_curves', 'scatter', 'joint',
-           'side_by_side', 'density_grid', 'density_maps', 'density_map', 'error_histogram', 'layer_names',
-           'layer_strip', 'heat_map', 'jacobian_map', 'image_mosaic', 'image_grid', 'bars', 'layer_gaussianity',
-           'round_trips', 'layer_gains', 'band_panel', 'qq', 'coverage_curve', 'pit_histogram']
+__all__ = ['COLORS', 'use_style', 'new_axes', 'finish', 'reference_line', 'curve', 'curves', 'training_curves', 'scatter',
+           'joint', 'side_by_side', 'density_grid', 'density_map', 'density_maps', 'error_histogram', 'layer_names',
+           'layer_strip', 'heat_map', 'jacobian_map', 'image_grid', 'bars', 'layer_gaussianity', 'round_trips',
+           'layer_gains', 'qq', 'coverage_curve', 'pit_histogram', 'save_figure']
+
+# %% ../nbs/72_plot.ipynb #colors
+COLORS: dict[str, str] = {
+    "data": "#1a52a8",
+    "latent": "#e8a020",
+    "samples": "#1fb577",
+    "error": "#a81f26",
+    "other": "#b690e0",
+    "muted": "#747a84",
+    "reference": "#1f2933",
+}
+
+# %% ../nbs/72_plot.ipynb #page-constants
+PIXELS_PER_INCH = 72  # a point of type is a pixel of the page
+COLUMN = 750 / PIXELS_PER_INCH  # width of the page's text in inches
+ROW = 400 / PIXELS_PER_INCH  # height up to which a row of panels is enlarged
+MOST_BYTES = 230_000  # of a figure in a notebook
 
 # %% ../nbs/72_plot.ipynb #small-png
 def small_png(
     figure: Figure,  # Figure to draw
-    dpi: float | None = None,  # Dots per inch; the figure's own when left out
+    dpi: float = 2 * PIXELS_PER_INCH,  # Dots per inch
     alt: str = "",  # What a reader would see, kept in the file as its description
 ) -> bytes:  # The file's contents
-    "Return a figure as a PNG with a palette: 256 colours where it holds a map, otherwise 128."
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi or figure.dpi, bbox_inches="tight")
-    smooth = any(isinstance(c, QuadMesh) for ax in figure.axes for c in ax.collections)
-    method = (
-        Image.Quantize.MEDIANCUT if smooth else Image.Quantize.MAXCOVERAGE
-    )  # the latter keeps the hue of a few letters
-    image = (
-        Image.open(drawn)
-        .convert("RGB")
-        .quantize(256 if smooth else 128, method, kmeans=1, dither=Image.Dither.NONE)
-    )
-    meta, small = PngInfo(), BytesIO()
+    """Return a figure as a PNG with a palette: 256 colours where it holds a map.
+
+    Otherwise 128; half of that, and again, for a file larger than `MOST_BYTES`.
+    """
+    drawn, meta = BytesIO(), PngInfo()
+    figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight")
+    image = Image.open(drawn).convert("RGB")
     if alt:
         meta.add_itxt("Description", alt)
-    image.save(small, format="png", optimize=True, pnginfo=meta)
+    smooth = any(isinstance(c, QuadMesh) for ax in figure.axes for c in ax.collections)
+    # The latter keeps the hue of a few letters.
+    method = Image.Quantize.MEDIANCUT if smooth else Image.Quantize.MAXCOVERAGE
+    for colors in (256, 128, 64, 32, 16)[not smooth :]:
+        few = image.quantize(colors, method, kmeans=1, dither=Image.Dither.NONE)
+        small = BytesIO()
+        few.save(small, format="png", optimize=True, pnginfo=meta)
+        if small.tell() <= MOST_BYTES:
+            break
     return small.getvalue()
 
-
-def save_figure(
-    figure: Figure | Axes | sns.JointGrid,  # Figure, one of its axes, or a joint plot
-    path: str | PathLike,  # Where to write; the name ends in .png
-    *,
-    alt: str,  # What a reader would see, kept in the file as its description
-    dpi: int = 72,  # Dots per inch
-    max_kb: float = 100.0,  # Largest size in kB
-) -> int:  # Size in bytes
-    "Write a figure as a small PNG. **Raises** `ValueError` without alt text, for another format or a file too large."
-    path = Path(path)
-    if not alt.strip() or path.suffix != ".png":
-        raise ValueError(
-            f"Expected alt text and a name that ends in .png, received alt={alt!r} and {path.name!r}"
-        )
-    content = small_png(
-        figure if isinstance(figure, Figure) else figure.figure, dpi, alt
-    )
-    if len(content) > 1000 * max_kb:
-        raise ValueError(
-            f"Expected a file of at most {max_kb:g} kB, received {len(content) / 1000:.0f} kB at dpi={dpi}"
-        )
-    return path.write_bytes(content)
+# %% ../nbs/72_plot.ipynb #page-png
+def page_png(
+    figure: Figure,  # Figure that a notebook displays
+) -> tuple[bytes, dict[str, int]]:
+    "Return a figure for the page: the file, and the size at which to show it."
+    content = small_png(figure)
+    width, height = (side // 2 for side in Image.open(BytesIO(content)).size)
+    return content, {"width": width, "height": height}
 
 # %% ../nbs/72_plot.ipynb #style
-COLORS: dict[str, str] = {
-    "data": "#2f6db5",
-    "latent": "#e1812c",
-    "samples": "#2a9d76",
-    "error": "#c23b4b",
-    "other": "#8561b5",
-    "muted": "#7a8594",
-    "reference": "#1f2933",
-}
-
-
 def use_style(
     font_scale: float = 1.0,  # Factor on all font sizes
 ) -> None:
-    "Set seaborn's white grid, our colours and sizes fit for a web page, for all figures that follow."
+    """Set our grid, colours and sizes for all figures that follow.
+
+    In a notebook figures are then stored small, and shown at the page's size.
+
+    >>> use_style()
+    >>> plt.rcParams["axes.titleweight"]
+    'bold'
+    """
+    colors = [color for name, color in COLORS.items() if name != "reference"]
     rc = {
-        "figure.dpi": 72,
-        "savefig.dpi": 72,
-        "axes.prop_cycle": plt.cycler(
-            color=[c for name, c in COLORS.items() if name != "reference"]
-        ),
+        "figure.dpi": PIXELS_PER_INCH,
+        "savefig.dpi": 2 * PIXELS_PER_INCH,
+        "savefig.pad_inches": 0.05,
+        "axes.prop_cycle": plt.cycler(color=colors),
         "axes.edgecolor": "#9aa5b1",
         "axes.labelcolor": COLORS["reference"],
         "axes.titleweight": "bold",
@@ -109,80 +108,65 @@ def use_style(
         "grid.color": "#e4e7eb",
         "legend.edgecolor": "none",
         "legend.framealpha": 0.9,
-        "lines.linewidth": 1.8,
-        "figure.constrained_layout.use": False,  # every function asks for its layout itself
+        "lines.linewidth": 2.0,
+        "figure.constrained_layout.use": False,  # every function asks for its own
     }
-    rc |= dict.fromkeys(("font.size", "axes.labelsize"), 12 * font_scale) | {
-        "axes.titlesize": 13 * font_scale
-    }
-    rc |= dict.fromkeys(
-        ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.5 * font_scale
-    )
+    sizes = {"font.size": 14, "axes.labelsize": 14, "axes.titlesize": 15}
+    sizes |= {"xtick.labelsize": 12.5, "ytick.labelsize": 12.5, "legend.fontsize": 12.5}
+    rc |= {name: size * font_scale for name, size in sizes.items()}
     sns.set_theme(context="notebook", style="whitegrid", rc=rc)
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and "inline" in plt.get_backend():
-        plt.close(
-            plt.figure()
-        )  # loads the inline backend now: later it would put its own formatter over ours
-        shell.display_formatter.formatters["image/png"].for_type(Figure, small_png)
+        # Load the inline backend now: later it would put its formatter over ours.
+        plt.close(plt.figure())
+        shell.display_formatter.formatters["image/png"].for_type(Figure, page_png)
+
+# %% ../nbs/72_plot.ipynb #page-size
+def page_size(
+    size: tuple[float, float],  # Width and height as wished
+    rows: int,  # Rows of panels
+) -> tuple[float, float]:  # Width and height on the page, in inches
+    """Fit a figure to the column.
+
+    It is enlarged until it is as wide as the column, or a row of panels `ROW` high;
+    one that is too wide becomes as wide as the column, and keeps its height.
+    """
+    width, height = size
+    scale = max(1.0, min(COLUMN / width, rows * ROW / height))
+    return min(scale * width, COLUMN), scale * height
 
 # %% ../nbs/72_plot.ipynb #new-axes
-def to_numpy(
-    x: Any,  # Array, list, or tensor of any backend
-) -> np.ndarray:  # The same values
-    "Return `x` as a NumPy array; a tensor that tracks gradients or lives on a device is detached first."
-    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
-
-
 def new_axes(
     rows: int = 1,  # Rows of panels
     columns: int = 1,  # Panels in a row
-    size: tuple[float, float] = (
-        6.4,
-        4.2,
-    ),  # Width and height of the whole figure in inches
+    size: tuple[float, float] = (10.0, 4.6),  # Proportions: the figure fits the page
 ) -> np.ndarray | Axes:  # One axes, or an array of them as `plt.subplots` gives
-    "Open a figure whose layout leaves room for labels and colour bars."
+    """Open a figure as wide as the page, with room for labels and colour bars.
+
+    >>> new_axes(2, 3).shape
+    (2, 3)
+    """
+    size = page_size(size, rows)
     return plt.subplots(rows, columns, figsize=size, layout="constrained")[1]
 
+# %% ../nbs/72_plot.ipynb #to-numpy
+def to_numpy(
+    x: Any,  # Array, list, or tensor of any backend
+) -> np.ndarray:  # The same values
+    "Return `x` as a NumPy array; PyTorch's gradients and devices are left behind."
+    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
 
-def finish(
-    ax: Axes,  # Axes to label
-    xlabel: str | None = None,  # Label of the horizontal axis
-    ylabel: str | None = None,  # Label of the vertical axis
-    title: str | None = None,  # Title of the panel
-    limits: Sequence
-    | None = None,  # Limits as `read_limits` takes them; equal units with `equal`
-    equal: bool = False,  # Give both axes the same unit
-) -> Axes:  # The same axes
-    "Label axes, set their limits, and give them equal units where they are a plane."
-    ax.set(
-        **{
-            k: v
-            for k, v in {"xlabel": xlabel, "ylabel": ylabel, "title": title}.items()
-            if v is not None
-        }
-    )
-    if limits is not None:
-        x_range, y_range = read_limits(limits)
-        ax.set(xlim=x_range, ylim=y_range)
-    if equal:
-        ax.set_aspect("equal")
-    if ax.get_legend_handles_labels()[1]:
-        ax.legend()
-    return ax
-
-# %% ../nbs/72_plot.ipynb #read-arguments
+# %% ../nbs/72_plot.ipynb #plane-points
 def plane_points(
     x: Any,  # Points
 ) -> np.ndarray:  # The points as an array, `(n, 2)`
-    "Return points of the plane as an array. **Raises** `ValueError` unless the shape is `(n, 2)`."
+    "Return points of the plane. **Raises** `ValueError` unless they are `(n, 2)`."
     x = to_numpy(x)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"Expected points of shape (n, 2), received shape {x.shape}")
     return x
 
-
+# %% ../nbs/72_plot.ipynb #read-limits
 def read_limits(
     limits: Sequence,  # `(low, high)` for both axes, or one such pair for each
 ) -> tuple[tuple[float, float], tuple[float, float]]:  # A pair for each axis
@@ -190,19 +174,18 @@ def read_limits(
     pairs = np.asarray(limits, dtype="float64")
     if pairs.shape not in ((2,), (2, 2)) or not np.all(pairs[..., 0] < pairs[..., 1]):
         raise ValueError(
-            f"Expected limits (low, high) or a pair of them, low < high, received {limits}"
+            "Expected limits (low, high) or a pair of them, low < high, "
+            f"received {limits}"
         )
     (a, b), (c, d) = np.broadcast_to(pairs, (2, 2)).tolist()
     return (a, b), (c, d)
 
-
+# %% ../nbs/72_plot.ipynb #square-limits
 def square_limits(
     x: Any,  # Points, `(n, 2)`
     pad: float = 0.06,  # Margin as a share of the width
-) -> tuple[
-    tuple[float, float], tuple[float, float]
-]:  # Limits of both axes, equally wide
-    "Return limits around points that are equally wide in both directions. **Raises** `ValueError` for no finite point."
+) -> tuple[tuple[float, float], tuple[float, float]]:  # Equally wide
+    "Return limits around points. **Raises** `ValueError` for no finite point."
     x = plane_points(x)
     x = x[np.isfinite(x).all(axis=1)]
     if len(x) == 0:
@@ -212,24 +195,71 @@ def square_limits(
     (a, b), (c, d) = ((float(m - half), float(m + half)) for m in (low + high) / 2.0)
     return (a, b), (c, d)
 
-# %% ../nbs/72_plot.ipynb #curve
+# %% ../nbs/72_plot.ipynb #finish
+def finish(
+    ax: Axes,  # Axes to label
+    xlabel: str | None = None,  # Label of the horizontal axis
+    ylabel: str | None = None,  # Label of the vertical axis
+    title: str | None = None,  # Title of the panel
+    limits: Sequence | None = None,  # One range for both axes, or a pair of them
+    equal: bool = False,  # Give both axes the same unit
+) -> Axes:  # The same axes
+    """Label axes, set their limits, and give them equal units where they are a plane.
+
+    >>> finish(new_axes(), xlabel="epoch", ylabel="loss (nats)").get_xlabel()
+    'epoch'
+    """
+    texts = {"xlabel": xlabel, "ylabel": ylabel, "title": title}
+    ax.set(**{name: text for name, text in texts.items() if text is not None})
+    if limits is not None:
+        x_range, y_range = read_limits(limits)
+        ax.set(xlim=x_range, ylim=y_range)
+    if equal:
+        ax.set_aspect("equal")
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend()
+    return ax
+
+# %% ../nbs/72_plot.ipynb #reference-line
 def reference_line(
     ax: Axes,  # Axes to draw in
     y: float,  # Level of the line
     label: str | None = None,  # Text for the legend
 ) -> Axes:  # The same axes
-    "Draw a horizontal dashed line: what the result is to be compared with."
-    ax.axhline(
-        y,
-        color=COLORS["reference"],
-        linestyle=(0, (4, 2)),
-        linewidth=1.4,
-        label=label,
-        zorder=3,
-    )
+    """Draw a horizontal dashed line: what the result is to be compared with.
+
+    >>> reference_line(new_axes(), 1.13).lines[0].get_ydata()
+    [1.13, 1.13]
+    """
+    dashed = {"color": COLORS["reference"], "linestyle": (0, (4, 2)), "linewidth": 1.5}
+    ax.axhline(y, label=label, zorder=3, **dashed)
     return finish(ax)
 
+# %% ../nbs/72_plot.ipynb #cues
+MARKERS = ("o", "s", "^", "D", "v", "X")
+DASHES = (
+    "-",
+    (0, (6, 1, 1, 1)),
+    (0, (1, 0.8)),
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (10, 1.5)),
+    (0, (3, 1, 1, 1)),
+)
 
+# %% ../nbs/72_plot.ipynb #second-cue
+def second_cue(
+    ax: Axes,  # Axes to draw the next line in
+    line: dict[str, Any],  # What the caller says of it
+) -> dict[str, Any]:  # The same, with what tells it from those before
+    "Give a line dashes of its own, or a marker, unless the caller styles it."
+    drawn = sum(each.get_color() != COLORS["reference"] for each in ax.lines)
+    if not drawn or {"color", "linestyle", "ls"} & line.keys():
+        return line
+    if line.get("marker") is not None:
+        return line | {"marker": MARKERS[drawn % 6]}
+    return line | {"linestyle": DASHES[drawn % 6]}
+
+# %% ../nbs/72_plot.ipynb #curve
 def curve(
     x: Any,  # Positions, `(n,)` or `(n, 1)`
     y: Any,  # Values, `(n,)` or `(n, 1)`
@@ -245,23 +275,22 @@ def curve(
     yscale: str | None = None,  # "linear" or "log"; as it is when left out
     **line: Any,  # Passed on to `Axes.plot`: color, linestyle, marker, ...
 ) -> Axes:  # The axes drawn in
-    "Draw one line. **Raises** `ValueError` where `x` and `y` differ in length."
+    """Draw one line. **Raises** `ValueError` where `x` and `y` differ in length.
+
+    >>> curve([1, 2, 3], [1, 4, 9], xlabel="$x$").lines[0].get_ydata().tolist()
+    [1, 4, 9]
+    """
     x, y = to_numpy(x).reshape(-1), to_numpy(y).reshape(-1)
     if len(x) != len(y):
         raise ValueError(
             f"Expected x and y of one length, received {len(x)} and {len(y)}"
         )
     ax = new_axes() if ax is None else ax
-    ax.plot(x, y, label=label, **line)
+    ax.plot(x, y, label=label, **second_cue(ax, line))
     if reference is not None:
         reference_line(ax, reference, reference_label)
-    ax.set(
-        **{
-            k: v
-            for k, v in {"xscale": xscale, "yscale": yscale}.items()
-            if v is not None
-        }
-    )
+    scales = {"xscale": xscale, "yscale": yscale}
+    ax.set(**{name: scale for name, scale in scales.items() if scale is not None})
     return finish(ax, xlabel, ylabel, title)
 
 # %% ../nbs/72_plot.ipynb #curves
@@ -270,84 +299,79 @@ def curves(
     lines: Mapping[str, Any],  # Legend text to values, `(n,)` each
     *,
     ax: Axes | None = None,  # Where to draw
-    marker: str | None = None,  # Marker at the points
-    **options: Any,  # As for `curve`: reference, labels, title, scales
+    **options: Any,  # As for `curve`: reference, labels, title, scales, marker
 ) -> Axes:  # The axes drawn in
-    "Draw several lines over one axis. **Raises** `ValueError` for no line at all."
+    """Draw several lines over one axis. **Raises** `ValueError` for no line at all.
+
+    >>> ax = curves([1, 2], {"up": [1, 2], "down": [2, 1]}, reference=1.5)
+    >>> len(ax.lines)
+    3
+    """
     if not lines:
         raise ValueError("Expected at least one line, received none")
     ax = new_axes() if ax is None else ax
-    reference = {
-        k: options.pop(k) for k in ("reference", "reference_label") if k in options
-    }
+    names = "reference", "reference_label"
+    reference = {name: options.pop(name) for name in names if name in options}
     for i, (label, y) in enumerate(lines.items()):
         last = reference if i == len(lines) - 1 else {}
-        curve(x, y, ax=ax, label=label, marker=marker, **options, **last)
+        curve(x, y, ax=ax, label=label, **options, **last)
     return ax
 
 # %% ../nbs/72_plot.ipynb #read-history
 def read_history(
     run: Any,  # What `fit` returns, its `history`, or the losses alone
 ) -> dict[str, np.ndarray]:  # "loss", and "val_loss" where there is one
-    "Return the losses of a run by epoch. **Raises** `ValueError` where there is no loss in it."
+    "Return the losses of a run by epoch. **Raises** `ValueError` where there is none."
     history = getattr(run, "history", run)
     if not isinstance(history, Mapping):
         history = {"loss": history}
-    if (
-        "loss" not in history
-        or to_numpy(history["loss"]).ndim != 1
-        or len(history["loss"]) == 0
-    ):
+    losses = to_numpy(history.get("loss", []))
+    if losses.ndim != 1 or len(losses) == 0:
         raise ValueError(
             f"Expected a non-empty list of losses under 'loss', received {history}"
         )
-    return {
-        k: to_numpy(history[k]).astype("float64")
-        for k in ("loss", "val_loss")
-        if k in history
-    }
+    kinds = [kind for kind in ("loss", "val_loss") if kind in history]
+    return {kind: to_numpy(history[kind]).astype("float64") for kind in kinds}
 
-
+# %% ../nbs/72_plot.ipynb #training-curves
 def training_curves(
     runs: Any,  # One run, or a mapping from legend text to runs
     *,
-    entropy: float | None = None,  # True entropy in nats, drawn as the floor
+    entropy: float | None = None,  # True entropy in nats, drawn as a reference
     zoom_from: int = 20,  # First epoch of the right panel
     axes: Sequence[Axes] | None = None,  # Two axes to draw in
     ylabel: str = "loss (nats)",  # Label of the vertical axis
     titles: Sequence[str] | None = None,  # Titles of the two panels
 ) -> np.ndarray:  # The two axes: the whole, and the part from `zoom_from` on
-    "Draw the losses of one or several runs, whole and zoomed in, with the floor they cannot pass."
+    """Draw the losses of one or several runs, whole and zoomed in.
+
+    **Raises** `ValueError` for a run without a loss.
+
+    >>> training_curves({"loss": [3.0, 2.0, 1.5]}, entropy=1.1, zoom_from=1).shape
+    (2,)
+    """
     named = isinstance(runs, Mapping) and "loss" not in runs
-    losses = {
-        k: read_history(v) for k, v in (runs if named else {"training": runs}).items()
-    }
+    losses = runs if named else {"training": runs}
+    losses = {name: read_history(run) for name, run in losses.items()}
     start = min(zoom_from, min(len(h["loss"]) for h in losses.values()) - 1)
     axes = np.asarray(new_axes(1, 2, (9.6, 3.9)) if axes is None else axes)
     for i, (label, history) in enumerate(losses.items()):
-        color = list(COLORS.values())[i % 6]
+        style = {"color": list(COLORS.values())[i % 6]}
         for kind, values in history.items():
-            text = (
-                label
-                if kind == "loss"
-                else (f"{label}, validation" if named else "validation")
-            )
+            text, style["ls"] = label, "-"
+            if kind == "val_loss":
+                text = f"{label}, validation" if named else "validation"
+                style["ls"] = ":"
+            every = max(1, len(values) // 8)
+            if i:  # a second cue beside the colour
+                style |= {"marker": MARKERS[i % 6], "ms": 6, "markevery": (i, every)}
             for ax in axes:
-                ax.plot(
-                    np.arange(1, len(values) + 1),
-                    values,
-                    color=color,
-                    ls="-" if kind == "loss" else ":",
-                    label=text,
-                )
-    shown = np.concatenate(
-        [v[start:] for h in losses.values() for v in h.values()]
-        + [[] if entropy is None else [entropy]]
-    )
-    pad = 0.05 * (np.nanmax(shown) - np.nanmin(shown)) + 1e-9
-    axes[1].set(
-        xlim=(start + 1, None), ylim=(np.nanmin(shown) - pad, np.nanmax(shown) + pad)
-    )
+                ax.plot(np.arange(1, len(values) + 1), values, label=text, **style)
+    shown = [v[start:] for h in losses.values() for v in h.values()]
+    shown = np.concatenate([*shown, [] if entropy is None else [entropy]])
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    pad = 0.05 * (high - low) + 1e-9
+    axes[1].set(xlim=(start + 1, None), ylim=(low - pad, high + pad))
     for ax, title in zip(axes, titles or ("Full curve", f"From epoch {start + 1}")):
         if entropy is not None:
             reference_line(ax, entropy, f"true entropy {entropy:.4f}")
@@ -368,37 +392,26 @@ def scatter(
     title: str | None = None,  # Title
     label: str | None = None,  # Text for the legend
 ) -> Axes:  # The axes drawn in
-    "Draw points with equal units on both axes; those outside `limits` are counted in a corner."
+    """Draw points with equal units; those outside `limits` are counted in a corner.
+
+    **Raises** `ValueError` unless the points are `(n, 2)`.
+
+    >>> scatter([[0, 0], [9, 9]], limits=(-1, 1)).texts[0].get_text()
+    '1 outside'
+    """
     x = plane_points(x)
     ax = new_axes(size=(5.2, 5.0)) if ax is None else ax
-    paint = (
-        {"color": color}
-        if isinstance(color, str) or np.ndim(color) == 0
-        else {"c": to_numpy(color), "cmap": "viridis"}
-    )
-    ax.scatter(
-        x[:, 0],
-        x[:, 1],
-        s=size,
-        alpha=alpha,
-        linewidths=0,
-        label=label,
-        rasterized=True,
-        **paint,
-    )
+    paint = {"c": to_numpy(color), "cmap": "viridis"}
+    if isinstance(color, str) or np.ndim(color) == 0:
+        paint = {"color": color}
+    paint |= {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
+    ax.scatter(x[:, 0], x[:, 1], label=label, **paint)
     if limits is not None:
         low, high = np.transpose(read_limits(limits))
         outside = int(np.sum(~np.all((x >= low) & (x <= high), axis=1)))
         if outside:
-            ax.text(
-                0.98,
-                0.02,
-                f"{outside:,} outside",
-                transform=ax.transAxes,
-                ha="right",
-                va="bottom",
-                fontsize=9,
-            )
+            corner = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
+            ax.text(0.98, 0.02, f"{outside:,} outside", fontsize="small", **corner)
     return finish(ax, xlabel, ylabel, title, limits, equal=True)
 
 # %% ../nbs/72_plot.ipynb #joint
@@ -409,57 +422,40 @@ def joint(
     normal: bool = False,  # Draw the standard normal density on the margins
     color: str = COLORS["data"],  # Colour of points and histograms
     bins: int = 50,  # Bars of each histogram
-    height: float = 5.6,  # Width and height of the figure in inches
-    labels: Sequence[str] = (
-        "$x_1$",
-        "$x_2$",
-    ),  # Labels of the axes; `$z_1$`, `$z_2$` suit a pushforward
+    height: float = 6.2,  # Width and height of the figure in inches of the page
+    labels: Sequence[str] = ("$x_1$", "$x_2$"),  # Of the axes
     title: str | None = None,  # Title above the upper margin
 ) -> sns.JointGrid:  # With `ax_joint`, `ax_marg_x`, `ax_marg_y` and `figure`
-    "Draw points with a histogram of each coordinate on the margins."
+    """Draw points with a histogram of each coordinate on the margins.
+
+    **Raises** `ValueError` unless the points are `(n, 2)`.
+
+    >>> grid = joint(np.random.default_rng(0).normal(size=(100, 2)), normal=True)
+    >>> len(grid.ax_marg_x.patches)
+    50
+    """
     x = plane_points(x)
-    with plt.rc_context(
-        {"figure.constrained_layout.use": False, "figure.autolayout": False}
-    ):
+    plain = {"figure.constrained_layout.use": False, "figure.autolayout": False}
+    with plt.rc_context(plain):
         grid = sns.JointGrid(x=x[:, 0], y=x[:, 1], height=height, ratio=5, space=0.08)
-    grid.figure.subplots_adjust(
-        left=0.12, right=0.98, bottom=0.1, top=0.96
-    )  # as wide as high: a square panel
-    scatter(
-        x,
-        ax=grid.ax_joint,
-        color=color,
-        limits=limits,
-        xlabel=labels[0],
-        ylabel=labels[1],
-    )
-    grid.ax_joint.set_aspect(
-        "auto"
-    )  # equal ranges in a square panel: equal units, and margins that fit
+    # As wide as high: a square panel.
+    grid.figure.subplots_adjust(left=0.12, right=0.98, bottom=0.1, top=0.96)
+    names = {"xlabel": labels[0], "ylabel": labels[1]}
+    scatter(x, ax=grid.ax_joint, color=color, limits=limits, **names)
+    # Equal ranges in a square panel: equal units, and margins that fit.
+    grid.ax_joint.set_aspect("auto")
     span = read_limits(limits) if limits is not None else square_limits(x)
     grid.ax_joint.set(xlim=span[0], ylim=span[1])
-    for ax, column, way in (
-        (grid.ax_marg_x, 0, "vertical"),
-        (grid.ax_marg_y, 1, "horizontal"),
-    ):
-        style = {"color": color, "alpha": 0.75, "edgecolor": "white", "linewidth": 0.4}
-        ax.hist(
-            x[:, column],
-            bins=bins,
-            range=span[column],
-            density=True,
-            orientation=way,
-            **style,
-        )
+    bar = {"color": color, "alpha": 0.75, "edgecolor": "white", "linewidth": 0.4}
+    bar |= {"bins": bins, "density": True}
+    line = {"color": COLORS["reference"], "lw": 1.6, "label": "N(0, 1)"}
+    ways = ((grid.ax_marg_x, "vertical"), (grid.ax_marg_y, "horizontal"))
+    for column, (ax, way) in enumerate(ways):
+        ax.hist(x[:, column], range=span[column], orientation=way, **bar)
         if normal:
             t = np.linspace(*span[column], 300)
             phi = np.exp(-0.5 * t**2) / np.sqrt(2.0 * np.pi)
-            ax.plot(
-                *((t, phi) if column == 0 else (phi, t)),
-                color=COLORS["reference"],
-                lw=1.6,
-                label="N(0, 1)",
-            )
+            ax.plot(*((t, phi) if column == 0 else (phi, t)), **line)
         ax.grid(False)
     if normal:
         grid.ax_marg_x.legend(loc="upper left", borderaxespad=0.1)
@@ -471,103 +467,78 @@ def joint(
 def side_by_side(
     clouds: Mapping[str, Any],  # Title to points, `(n, 2)` each
     *,
-    limits: Sequence
-    | None = None,  # Limits common to all panels; from the points when left out
+    limits: Sequence | None = None,  # Common to all; from the points when left out
     colors: Sequence[Any] | None = None,  # One colour for each panel
     labels: Sequence[str] = ("$x_1$", "$x_2$"),  # Labels of the axes
     size: float = 5.0,  # Area of a point in points squared
     axes: Sequence[Axes] | None = None,  # As many axes as clouds
 ) -> np.ndarray:  # The axes, one for each cloud
-    "Draw clouds of points in panels with common limits. **Raises** `ValueError` for none or too few axes."
+    """Draw clouds of points in panels with common limits.
+
+    **Raises** `ValueError` for no cloud, and for another number of axes.
+
+    >>> len(side_by_side({"data": np.eye(2), "samples": -np.eye(2)}))
+    2
+    """
     if not clouds:
         raise ValueError("Expected at least one cloud of points, received none")
     points = {title: plane_points(x) for title, x in clouds.items()}
-    limits = (
-        square_limits(np.concatenate(list(points.values())))
-        if limits is None
-        else limits
-    )
     n = len(points)
-    axes = np.atleast_1d(
-        new_axes(1, n, (min(4.5 * n, 11.0), min(4.5, 11.0 / n) + 0.2))
-        if axes is None
-        else axes
-    )
+    if limits is None:
+        limits = square_limits(np.concatenate(list(points.values())))
+    if axes is None:
+        axes = new_axes(1, n, (min(4.5 * n, COLUMN), min(4.5, COLUMN / n) + 0.2))
+    axes = np.atleast_1d(axes)
     if len(axes) != n:
         raise ValueError(f"Expected {n} axes, one for each cloud, received {len(axes)}")
-    colors = (
-        [COLORS["data"], COLORS["samples"], COLORS["latent"], COLORS["other"]]
-        if colors is None
-        else colors
-    )
+    if colors is None:
+        colors = [COLORS[name] for name in ("data", "samples", "latent", "other")]
     for i, (ax, (title, x)) in enumerate(zip(axes, points.items())):
-        color = colors[i % len(colors)]
-        scatter(
-            x,
-            ax=ax,
-            limits=limits,
-            color=color,
-            size=size,
-            title=title,
-            xlabel=labels[0],
-            ylabel=labels[1] if i == 0 else "",
-        )
+        style = {"color": colors[i % len(colors)], "size": size, "limits": limits}
+        names = {"xlabel": labels[0], "ylabel": labels[1] if i == 0 else ""}
+        scatter(x, ax=ax, title=title, **style, **names)
     return axes
 
 # %% ../nbs/72_plot.ipynb #density-grid
 def density_grid(
-    log_prob: Any,  # Function of points, object with a `log_prob`, or log-densities `(size, size)`
+    log_prob: Any,  # Function of points, object with `log_prob`, or values on the grid
     limits: Sequence = (-2.5, 2.5),  # Limits of the axes
     size: int = 220,  # Grid points in each direction
-) -> tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]:  # Positions `(size,)` twice, log-densities `(size, size)`
-    "Return the positions of a grid and the log-density on it; rows go up. **Raises** `ValueError` for a wrong shape."
-    x, y = (
-        np.linspace(low, high, size, dtype="float32")
-        for low, high in read_limits(limits)
-    )
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a grid and the log-density on it; its rows go up.
+
+    **Returns** Positions `(size,)` twice, log-densities `(size, size)`.
+
+    **Raises** `ValueError` for values of another shape.
+
+    >>> x, y, log_p = density_grid(lambda x: 1 - np.sum(x**2, axis=1), (-1, 1), size=3)
+    >>> log_p.tolist()
+    [[-1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, -1.0]]
+    """
+    (a, b), (c, d) = read_limits(limits)
     function = getattr(log_prob, "log_prob", log_prob)
     if callable(function):
+        x, y = (np.linspace(*ends, size, dtype="float32") for ends in ((a, b), (c, d)))
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         values = to_numpy(function(points))
         if values.size != size**2:
             raise ValueError(
-                f"Expected {size**2} log-densities, one for each point, received shape {values.shape}"
+                f"Expected {size**2} log-densities, one for each point, "
+                f"received shape {values.shape}"
             )
         return x, y, values.reshape(size, size)
     values = to_numpy(function)
     if values.ndim != 2 or min(values.shape) < 2:
         raise ValueError(
-            f"Expected log-densities on a grid, (size, size), received shape {values.shape}"
+            "Expected log-densities on a grid, (size, size), "
+            f"received shape {values.shape}"
         )
-    (a, b), (c, d) = read_limits(limits)
-    return (
-        np.linspace(a, b, values.shape[1]),
-        np.linspace(c, d, values.shape[0]),
-        values,
-    )
-
-
-def density_maps(
-    log_prob: Any,  # Function of points, object with a `log_prob`, or log-densities `(size, size)`
-    *,
-    titles: Sequence[str | None] = (None, None),  # Titles of the two maps
-    axes: Sequence[Axes] | None = None,  # Two axes to draw in
-    limits: Sequence = (-2.5, 2.5),  # Limits of the axes
-    size: int = 220,  # Grid points in each direction
-    **options: Any,  # As for `density_map`: data, floor, colorbar
-) -> np.ndarray:  # The two axes: density, log-density
-    "Draw density and log-density side by side; `log_prob` is called once."
-    values = density_grid(log_prob, limits, size)[2]
-    axes = np.asarray(new_axes(1, 2, (10.0, 4.2)) if axes is None else axes)
-    for ax, log, title in zip(axes, (False, True), titles):
-        density_map(values, log=log, ax=ax, title=title, limits=limits, **options)
-    return axes
+    rows, columns = values.shape
+    return np.linspace(a, b, columns), np.linspace(c, d, rows), values
 
 # %% ../nbs/72_plot.ipynb #density-map
 def density_map(
-    log_prob: Any,  # Function of points, object with a `log_prob`, or log-densities `(size, size)`
+    log_prob: Any,  # Function of points, object with `log_prob`, or values on the grid
     *,
     log: bool = False,  # Show the log-density in place of the density
     data: Any | None = None,  # Points to lay over, `(n, 2)`; the first 1,000 are drawn
@@ -579,39 +550,52 @@ def density_map(
     ax: Axes | None = None,  # Where to draw
     title: str | None = None,  # Title; a plain one when left out
 ) -> Axes:  # The axes drawn in
-    "Draw a density of the plane, or its logarithm cut at `floor`, with data on top."
+    """Draw a density of the plane, or its logarithm cut at `floor`, with data on top.
+
+    **Raises** `ValueError` for values of another shape.
+
+    >>> ax = density_map(lambda x: -np.sum(x**2, axis=1), size=20, log=True)
+    >>> ax.get_title()
+    'Log-density $\\\\log p(x)$'
+    """
     x, y, values = density_grid(log_prob, limits, size)
-    cut = bool(log and np.nanmin(values) < floor)
     shown = np.maximum(values, floor) if log else np.exp(values)
     ax = new_axes(size=(5.6, 4.6)) if ax is None else ax
-    low = None if log else 0.0
-    mesh = ax.pcolormesh(
-        x,
-        y,
-        shown,
-        cmap="viridis" if log else "magma",
-        vmin=low,
-        vmax=vmax,
-        rasterized=True,
-    )
+    style = {"cmap": "viridis"} if log else {"cmap": "magma", "vmin": 0.0}
+    mesh = ax.pcolormesh(x, y, shown, vmax=vmax, rasterized=True, **style)
     if data is not None:
         points = plane_points(data)[:1000]
-        ax.scatter(
-            points[:, 0], points[:, 1], s=2.0, alpha=0.35, color="white", linewidths=0
-        )
+        white = {"s": 2.0, "alpha": 0.35, "color": "white", "linewidths": 0}
+        ax.scatter(points[:, 0], points[:, 1], **white)
     ax.grid(False)
     if colorbar:
-        ax.figure.colorbar(
-            mesh,
-            cax=ax.inset_axes([1.04, 0.0, 0.05, 1.0]),
-            extend="min" if cut else "neither",
-        )
-    title = (
-        ("Log-density $\\log p(x)$" if log else "Density $p(x)$")
-        if title is None
-        else title
-    )
+        bar = ax.inset_axes([1.04, 0.0, 0.05, 1.0])
+        cut = bool(log and np.nanmin(values) < floor)
+        ax.figure.colorbar(mesh, cax=bar, extend="min" if cut else "neither")
+    if title is None:
+        title = "Log-density $\\log p(x)$" if log else "Density $p(x)$"
     return finish(ax, "$x_1$", "$x_2$", title, limits, equal=True)
+
+# %% ../nbs/72_plot.ipynb #density-maps
+def density_maps(
+    log_prob: Any,  # Function of points, object with `log_prob`, or values on the grid
+    *,
+    titles: Sequence[str | None] = (None, None),  # Titles of the two maps
+    axes: Sequence[Axes] | None = None,  # Two axes to draw in
+    limits: Sequence = (-2.5, 2.5),  # Limits of the axes
+    size: int = 220,  # Grid points in each direction
+    **options: Any,  # As for `density_map`: data, floor, colorbar
+) -> np.ndarray:  # The two axes: density, log-density
+    """Draw density and log-density side by side; `log_prob` is called once.
+
+    >>> len(density_maps(lambda x: -np.sum(x**2, axis=1), size=20))
+    2
+    """
+    values = density_grid(log_prob, limits, size)[2]
+    axes = np.asarray(new_axes(1, 2, (10.0, 4.2)) if axes is None else axes)
+    for ax, log, title in zip(axes, (False, True), titles):
+        density_map(values, log=log, ax=ax, title=title, limits=limits, **options)
+    return axes
 
 # %% ../nbs/72_plot.ipynb #error-histogram
 def error_histogram(
@@ -624,83 +608,80 @@ def error_histogram(
     title: str | None = None,  # Title
     color: str = COLORS["error"],  # Colour of the bars
 ) -> Axes:  # The axes drawn in
-    "Draw a histogram of `log10(errors)` with median, 95 % and maximum. **Raises** `ValueError` for negative or NaN."
+    """Draw a histogram of `log10(errors)` with median, 95 % and maximum.
+
+    **Raises** `ValueError` for no error, and for one that is negative or not finite.
+
+    >>> error_histogram([1e-6, 1e-5, 1e-4]).lines[0].get_label()
+    'median 1.0e-05'
+    """
     errors = to_numpy(errors).reshape(-1).astype("float64")
     if len(errors) == 0 or not np.all(errors >= 0.0) or not np.all(np.isfinite(errors)):
         raise ValueError("Expected finite errors >= 0, at least one, received others")
-    ax = new_axes(size=(6.4, 3.8)) if ax is None else ax
-    ax.hist(
-        np.log10(np.maximum(errors, floor)),
-        bins=bins,
-        color=color,
-        alpha=0.8,
-        edgecolor="white",
-        linewidth=0.4,
-    )
+    ax = new_axes(size=(10.0, 4.2)) if ax is None else ax
+    bar = {"color": color, "alpha": 0.8, "edgecolor": "white", "linewidth": 0.4}
+    ax.hist(np.log10(np.maximum(errors, floor)), bins=bins, **bar)
     marks = {
         "median": np.median(errors),
         "95 %": np.quantile(errors, 0.95),
         "maximum": errors.max(),
     }
     for (name, value), dash in zip(marks.items(), ("-", (0, (5, 2)), (0, (1, 1.5)))):
+        line = {"color": COLORS["reference"], "linestyle": dash, "linewidth": 1.6}
         at = np.log10(max(value, floor))
-        ax.axvline(
-            at,
-            color=COLORS["reference"],
-            linestyle=dash,
-            linewidth=1.5,
-            label=f"{name} {value:.1e}",
-        )
+        ax.axvline(at, label=f"{name} {value:.1e}", **line)
     return finish(ax, xlabel, "count", title)
 
-# %% ../nbs/72_plot.ipynb #layer-strip
+# %% ../nbs/72_plot.ipynb #layer-names
 def layer_names(
     flow: Any,  # An object with `bijector_layers`
 ) -> list[str]:  # One name for each layer
-    "Return the class names of a flow's layers."
+    """Return the class names of a flow's layers.
+
+    >>> layer_names(gf.NormalizingFlow([gf.Householder(2), gf.ActNorm()], 2))
+    ['Householder', 'ActNorm']
+    """
     return [type(layer).__name__ for layer in flow.bijector_layers]
 
-
+# %% ../nbs/72_plot.ipynb #layer-strip
 def layer_strip(
     states: Sequence[Any],  # The states, L + 1 arrays `(n, 2)`
-    names: Sequence[str]
-    | None = None,  # Names of the L layers, as `layer_names` gives them
+    names: Sequence[str] | None = None,  # Of the L layers, from `layer_names`
     *,
     columns: int = 5,  # Panels in a row
     limits: Sequence = (-3.5, 3.5),  # Limits common to all panels
-    color: Any
-    | None = None,  # One number for each point; the first coordinate of the first state when left out
+    color: Any | None = None,  # One number for each point; `None`: where it starts
     size: float = 2.5,  # Area of a point in points squared
     panel: float = 2.05,  # Width of a panel in inches
 ) -> np.ndarray:  # The axes of the L + 1 panels, flat
-    "Draw the states of a flow from data to latent. **Raises** `ValueError` where names and states do not fit."
+    """Draw the states of a flow from data to latent.
+
+    **Raises** `ValueError` where names and states do not fit.
+
+    >>> layer_strip([np.eye(2), -np.eye(2)], ["Turn"])[1].get_title()
+    '1: Turn $= z$'
+    """
     states = [plane_points(s) for s in states]
     names = ["layer"] * (len(states) - 1) if names is None else list(names)
     if len(states) < 1 or len(names) != len(states) - 1:
         raise ValueError(
-            f"Expected L + 1 states for {len(names)} layers, received {len(states)} states"
+            f"Expected L + 1 states for {len(names)} layers, "
+            f"received {len(states)} states"
         )
     color = states[0][:, 0] if color is None else color
     columns = min(columns, len(states))
     rows = -(-len(states) // columns)
-    axes = np.atleast_1d(
-        new_axes(rows, columns, (panel * columns, (panel + 0.22) * rows))
-    ).ravel()
+    figure_size = (panel * columns, (panel + 0.28) * rows)
+    axes = np.atleast_1d(new_axes(rows, columns, figure_size)).ravel()
+    room = PIXELS_PER_INCH * axes[0].figure.get_figwidth() / columns - 20
     titles = ["0: data $x$"] + [f"{i}: {name}" for i, name in enumerate(names, start=1)]
     for i, (ax, state, title) in enumerate(zip(axes, states, titles)):
-        scatter(
-            state,
-            ax=ax,
-            limits=limits,
-            color=color,
-            size=size,
-            alpha=0.7,
-            xlabel="",
-            ylabel="",
-        )
+        style = {"color": color, "size": size, "alpha": 0.7, "limits": limits}
+        scatter(state, ax=ax, xlabel="", ylabel="", **style)
+        font = min(13.0, room / (0.55 * len(title)))
         last = " $= z$" if i == len(names) > 0 else ""
-        ax.set_title(title + last, fontsize=9.5, fontweight="normal", pad=4)
-        ax.tick_params(labelsize=8, pad=0)
+        ax.set_title(title + last, fontsize=font, fontweight="normal", pad=4)
+        ax.tick_params(labelsize=11, pad=0)
         ax.set(xticks=ax.get_yticks(), xlim=ax.get_xlim())
     for ax in axes[len(states) :]:
         ax.remove()
@@ -710,10 +691,8 @@ def layer_strip(
 def heat_map(
     matrix: Any,  # Values, `(rows, columns)`
     *,
-    split: int
-    | None = None,  # Draw lines before this row and column: the edge of the blocks
-    annotate: bool
-    | None = None,  # Write the values in the cells; up to 10 x 10 when left out
+    split: int | None = None,  # Draw lines before this row and column
+    annotate: bool | None = None,  # Write the values; `None`: up to 10 x 10
     digits: int = 2,  # Decimals of the values
     rows: Sequence[str] | None = None,  # Labels of the rows
     columns: Sequence[str] | None = None,  # Labels of the columns
@@ -721,37 +700,31 @@ def heat_map(
     colorbar: bool = True,  # Draw a colour bar
     ax: Axes | None = None,  # Where to draw
 ) -> Axes:  # The axes drawn in
-    "Draw a matrix with zero in white. **Raises** `ValueError` unless it has two axes."
+    """Draw a matrix with zero in white. **Raises** `ValueError` unless it has two axes.
+
+    >>> [text.get_text() for text in heat_map([[1.0, 0.0], [-0.5, 2.0]]).texts]
+    ['1.00', '0', '-0.50', '2.00']
+    """
     matrix = to_numpy(matrix)
     if matrix.ndim != 2:
         raise ValueError(
             f"Expected a matrix (rows, columns), received shape {matrix.shape}"
         )
-    ax = new_axes(size=(4.8, 4.0)) if ax is None else ax
+    ax = new_axes(size=(4.8, 4.4)) if ax is None else ax
     top = max(float(np.nanmax(np.abs(matrix))), 1e-30)
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top)
     if matrix.size <= 100 if annotate is None else annotate:
+        centred = {"ha": "center", "va": "center", "fontsize": "small"}
         for (i, j), value in np.ndenumerate(matrix):
-            dark = abs(value) > 0.6 * top
             text = "0" if value == 0 else f"{value:.{digits}f}"
-            ax.text(
-                j,
-                i,
-                text,
-                ha="center",
-                va="center",
-                fontsize=9.5,
-                color="white" if dark else COLORS["reference"],
-            )
+            ink = "white" if abs(value) > 0.6 * top else COLORS["reference"]
+            ax.text(j, i, text, color=ink, **centred)
     if split is not None:
         for line in (ax.axhline, ax.axvline):
             line(split - 0.5, color=COLORS["reference"], linewidth=1.4)
-    ax.set_xticks(
-        range(matrix.shape[1]), columns or [str(j + 1) for j in range(matrix.shape[1])]
-    )
-    ax.set_yticks(
-        range(matrix.shape[0]), rows or [str(i + 1) for i in range(matrix.shape[0])]
-    )
+    numbers = [[str(i + 1) for i in range(n)] for n in matrix.shape]
+    ax.set_yticks(range(matrix.shape[0]), rows or numbers[0])
+    ax.set_xticks(range(matrix.shape[1]), columns or numbers[1])
     ax.grid(False)
     if colorbar:
         ax.figure.colorbar(image, cax=ax.inset_axes([1.04, 0.0, 0.05, 1.0]))
@@ -759,55 +732,46 @@ def heat_map(
 
 # %% ../nbs/72_plot.ipynb #jacobian-map
 def jacobian_map(
-    jacobian: Any,  # Derivatives of the outputs (rows) by the inputs (columns), `(d, d)`
-    mask: Sequence[bool]
-    | None = None,  # True = kept: puts these first, with lines between the blocks
+    jacobian: Any,  # Derivatives of outputs (rows) by inputs (columns), `(d, d)`
+    mask: Sequence[bool] | None = None,  # True = kept: puts these first
     *,
     letters: Sequence[str] = ("z", "x"),  # What the rows and the columns are
     ax: Axes | None = None,  # Where to draw
     **options: Any,  # As for `heat_map`: annotate, digits, title, colorbar
 ) -> Axes:  # The axes drawn in
-    "Draw a Jacobian, kept dimensions first, exact zeros hatched. **Raises** `ValueError` unless it is square and fits the mask."
+    """Draw a Jacobian, kept dimensions first, exact zeros hatched.
+
+    **Raises** `ValueError` unless it is square and fits the mask.
+
+    >>> ax = jacobian_map([[1.0, 0.0], [0.3, 2.0]], mask=[True, False])
+    >>> len(ax.patches)  # one exact zero
+    1
+    """
     jacobian = to_numpy(jacobian)
     if jacobian.ndim != 2 or jacobian.shape[0] != jacobian.shape[1]:
         raise ValueError(
             f"Expected a square Jacobian (d, d), received shape {jacobian.shape}"
         )
-    kept = (
-        np.zeros(len(jacobian), dtype=bool)
-        if mask is None
-        else np.asarray(mask, dtype=bool)
-    )
+    kept = np.zeros(len(jacobian), dtype=bool)
+    if mask is not None:
+        kept = np.asarray(mask, dtype=bool)
     if kept.shape != jacobian.shape[:1]:
         raise ValueError(
-            f"Expected a mask of length {len(jacobian)}, received mask.shape={kept.shape}"
+            f"Expected a mask of length {len(jacobian)}, "
+            f"received mask.shape={kept.shape}"
         )
     order = np.argsort(~kept, kind="stable")
     shown = jacobian[np.ix_(order, order)]
     rows, columns = ([f"${letter}_{{{i + 1}}}$" for i in order] for letter in letters)
     split = int(kept.sum()) if mask is not None else None
     ax = heat_map(shown, split=split, rows=rows, columns=columns, ax=ax, **options)
+    hatched = {"fc": "#eceff2", "ec": "#c3cad3", "hatch": "////", "lw": 0.0}
     for i, j in np.argwhere(shown == 0):
-        ax.add_patch(
-            Rectangle(
-                (j - 0.5, i - 0.5),
-                1,
-                1,
-                fc="#eceff2",
-                ec="#c3cad3",
-                hatch="////",
-                lw=0.0,
-                zorder=1.5,
-            )
-        )
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, zorder=1.5, **hatched))
     if (shown == 0).any():
-        key = Patch(fc="#eceff2", ec="#c3cad3", hatch="////", lw=0.0, label="exactly 0")
-        ax.legend(
-            handles=[key],
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.08),
-            frameon=False,
-        )
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08)}
+        key = Patch(label="exactly 0", **hatched)
+        ax.legend(handles=[key], frameon=False, **below)
     return ax
 
 # %% ../nbs/72_plot.ipynb #image-mosaic
@@ -817,14 +781,19 @@ def image_mosaic(
     value_range: tuple[float, float] = (0.0, 1.0),  # What is drawn black and white
     gap: int = 1,  # White pixels between two images
     cmap: str = "gray",  # Colours of a single channel
-) -> tuple[
-    np.ndarray, int
-]:  # Picture `(rows * (height + gap) - gap, ..., 3)`; how many numbers are outside the range
-    "Join images in one picture, row by row. **Raises** `ValueError` for another shape, and unless low < high."
+) -> tuple[np.ndarray, int]:
+    """Join images in one picture, row by row.
+
+    **Returns** The picture `(rows * (height + gap) - gap, ..., 3)`, and how many
+    numbers are outside the range.
+
+    **Raises** `ValueError` for another shape, and unless low < high.
+    """
     images, (low, high) = to_numpy(images).astype("float64"), value_range
     if images.ndim != 4 or images.shape[3] not in (1, 3) or images.size == 0:
         raise ValueError(
-            f"Expected images (n, height, width, channels) with 1 or 3 channels, received shape {images.shape}"
+            "Expected images (n, height, width, channels) with 1 or 3 channels, "
+            f"received shape {images.shape}"
         )
     if not low < high:
         raise ValueError(
@@ -835,39 +804,37 @@ def image_mosaic(
     shade = (images - low) / (high - low)
     inside = np.clip(np.nan_to_num(shade), 0.0, 1.0)
     colored = inside if channels == 3 else plt.get_cmap(cmap)(inside[..., 0])[..., :3]
-    cells = np.ones((rows * columns, height, width, 3))
     colored[np.isnan(shade).any(axis=3)] = to_rgb(COLORS["error"])
+    cells = np.ones((rows * columns, height, width, 3))
     cells[:n, : height - gap, : width - gap] = colored
-    picture = (
-        cells.reshape(rows, columns, height, width, 3)
-        .swapaxes(1, 2)
-        .reshape(rows * height, columns * width, 3)
-    )
-    return picture[: rows * height - gap, : columns * width - gap], int(
-        np.sum(~((shade >= 0.0) & (shade <= 1.0)))
-    )
+    cells = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    picture = cells.reshape(rows * height, columns * width, 3)
+    outside = int(np.sum(~((shade >= 0.0) & (shade <= 1.0))))
+    return picture[: rows * height - gap, : columns * width - gap], outside
 
 # %% ../nbs/72_plot.ipynb #image-grid
 def image_grid(
     images: Any,  # `(n, height, width, channels)`, with 1 or 3 channels
     *,
     rows: int | None = None,  # Rows of the grid; as many as are needed when left out
-    columns: int | None = None,  # Images in a row; a square grid when both are left out
-    value_range: tuple[float, float] = (
-        0.0,
-        1.0,
-    ),  # What is drawn black and white: (0, 255) for bytes
+    columns: int | None = None,  # Images in a row; a square grid without both
+    value_range: tuple[float, float] = (0.0, 1.0),  # Black and white: (0, 255) of bytes
     row_labels: Sequence[Any] | None = None,  # What stands left of each row
     gap: int = 1,  # White pixels between two images
     cmap: str = "gray",  # Colours of a single channel
     title: str | None = None,  # Title
     ax: Axes | None = None,  # Where to draw
 ) -> Axes:  # The axes drawn in
-    "Draw many images as one picture, row by row. **Raises** `ValueError` where they do not fit, or for other shapes."
+    """Draw many images as one picture, row by row.
+
+    **Raises** `ValueError` where they do not fit, and for other shapes.
+
+    >>> image_grid(np.zeros((6, 8, 8, 1)), rows=2).images[0].get_array().shape
+    (17, 26, 3)
+    """
     n = len(images)
-    if any(v is not None and v < 1 for v in (rows, columns)) or (
-        rows and columns and rows * columns < n
-    ):
+    too_small = bool(rows and columns and rows * columns < n)
+    if too_small or any(v is not None and v < 1 for v in (rows, columns)):
         raise ValueError(
             f"Expected room for {n} images, received rows={rows}, columns={columns}"
         )
@@ -880,29 +847,24 @@ def image_grid(
             f"Expected {rows} row_labels, one for each row, received {len(row_labels)}"
         )
     if ax is None:
-        height, width = (
-            np.array(picture.shape[:2])
-            * max(1, min(8, 520 // max(picture.shape)))
-            / 72.0
-        )
-        margins = (
-            0.2 + 0.7 * (row_labels is not None),
-            0.2 + 0.3 * (title is not None) + 0.3 * bool(outside),
-        )
-        ax = new_axes(
-            size=(min(width, 11.0) + margins[0], min(height, 11.0) + margins[1])
-        )
+        # A pixel of an image is a square of at most 12 pixels of the page.
+        side = max(1, min(12, 660 // max(picture.shape))) / PIXELS_PER_INCH
+        height, width = side * np.array(picture.shape[:2])
+        width += 0.2 + 0.8 * (row_labels is not None)
+        height += 0.2 + 0.4 * (title is not None) + 0.4 * bool(outside)
+        size = (min(width, COLUMN), min(height, COLUMN))
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
     ax.imshow(picture)
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
     if row_labels is not None:
-        ax.set_yticks(
-            step * np.arange(rows) + (step - gap - 1) / 2,
-            [str(label) for label in row_labels],
-        )
+        middles = step * np.arange(rows) + (step - gap - 1) / 2
+        ax.set_yticks(middles, [str(label) for label in row_labels])
     ax.tick_params(length=0)
+    ax.xaxis.labelpad = 10
     ax.spines[:].set_visible(False)
-    note = f"{outside:,} of {to_numpy(images).size:,} values outside {value_range[0]:g} to {value_range[1]:g}"
+    note = f"{outside:,} of {to_numpy(images).size:,} values outside "
+    note += f"{value_range[0]:g} to {value_range[1]:g}"
     return finish(ax, note if outside else None, title=title)
 
 # %% ../nbs/72_plot.ipynb #bars
@@ -918,41 +880,34 @@ def bars(
     highlight: Sequence[str] = (),  # Names of the bars in full colour; all when empty
     fmt: str = "{:.3g}",  # How the numbers are written
 ) -> Axes:  # The axes drawn in
-    "Draw horizontal bars, the first on top. **Raises** `ValueError` for none, or for values <= 0 on a log axis."
+    """Draw horizontal bars, the first on top.
+
+    **Raises** `ValueError` for none, and for values <= 0 on a logarithmic axis.
+
+    >>> [text.get_text() for text in bars({"ours": 0.41, "theirs": 3.2}).texts]
+    ['0.41', '3.2']
+    """
     lengths = np.array([float(v) for v in values.values()])
-    if (
-        len(lengths) == 0
-        or not np.all(np.isfinite(lengths))
-        or (log and not np.all(lengths > 0.0))
-    ):
+    finite = len(lengths) > 0 and np.all(np.isfinite(lengths))
+    if not finite or (log and not np.all(lengths > 0.0)):
         raise ValueError(
             f"Expected finite values, positive on a log axis, received {dict(values)}"
         )
-    ax = new_axes(size=(7.2, 0.42 * len(lengths) + 1.2)) if ax is None else ax
-    colors = [
-        COLORS["data"] if not highlight or name in highlight else "#b8c2cc"
-        for name in values
-    ]
+    if ax is None:
+        ax = new_axes(size=(COLUMN, 0.5 * len(lengths) + 1.3))
+    full = [not highlight or name in highlight for name in values]
+    colors = [COLORS["data"] if each else "#b8c2cc" for each in full]
     drawn = ax.barh(list(values), lengths, color=colors, height=0.66)
-    ax.bar_label(
-        drawn,
-        [fmt.format(v) for v in lengths],
-        padding=4,
-        fontsize=10,
-        bbox={"fc": "white", "ec": "none", "pad": 1},
-    )
+    ground = {"fc": "white", "ec": "none", "pad": 1}
+    numbers = [fmt.format(v) for v in lengths]
+    ax.bar_label(drawn, numbers, padding=4, fontsize="small", bbox=ground)
     ax.invert_yaxis()
     ax.set_xscale("log" if log else "linear")
     ax.margins(x=0.12)
     ax.grid(False, axis="y")
     if reference is not None:
-        ax.axvline(
-            reference,
-            color=COLORS["reference"],
-            ls=(0, (4, 2)),
-            lw=1.4,
-            label=reference_label,
-        )
+        dashed = {"color": COLORS["reference"], "ls": (0, (4, 2)), "lw": 1.5}
+        ax.axvline(reference, label=reference_label, **dashed)
     return finish(ax, xlabel, "", title)
 
 # %% ../nbs/72_plot.ipynb #layer-gaussianity
@@ -961,24 +916,26 @@ def layer_gaussianity(
     *,
     axes: Sequence[Axes] | None = None,  # One for each statistic
 ) -> np.ndarray:  # The axes
-    "Draw each statistic of normality from data to latent, with the band of true normals."
-    axes = (
-        new_axes(1, len(result.values), (2.3 * len(result.values), 2.7))
-        if axes is None
-        else axes
-    )
+    """Draw each statistic of normality from data to latent, with true normals' band.
+
+    >>> z = np.random.default_rng(0).normal(size=(50, 2))
+    >>> len(layer_gaussianity(gf.gaussianity(z, num_draws=20)))
+    5
+    """
+    if axes is None:
+        n = len(result.values)
+        columns = n if n <= 3 else 3
+        axes = new_axes(-(-n // columns), columns, (COLUMN, 2.9 * -(-n // columns)))
+        axes = np.atleast_1d(axes).ravel()
+        for ax in axes[n:]:
+            ax.remove()
+        axes = axes[:n]
     axes = np.atleast_1d(axes)
+    band = {"color": COLORS["muted"], "alpha": 0.35, "lw": 0, "label": "true normals"}
+    line = {"color": COLORS["latent"], "marker": "o", "ms": 5}
     for ax, (name, values) in zip(axes, result.values.items(), strict=True):
-        ax.axhspan(
-            *result.band[name],
-            color=COLORS["muted"],
-            alpha=0.35,
-            lw=0,
-            label="true normals",
-        )
-        ax.plot(
-            np.arange(len(values)), values, color=COLORS["latent"], marker="o", ms=4
-        )
+        ax.axhspan(*result.band[name], **band)
+        ax.plot(np.arange(len(values)), values, **line)
         ax.set_ylim(bottom=0.0)
         ax.xaxis.get_major_locator().set_params(integer=True)
         finish(ax, "layer", title=name)
@@ -986,78 +943,71 @@ def layer_gaussianity(
             ax.get_legend().remove()
     return axes
 
-
+# %% ../nbs/72_plot.ipynb #round-trips
 def round_trips(
     report: Any,  # As `flow_report` gives it
     *,
     ax: Axes | None = None,  # Where to draw
     floor: float = 1e-9,  # Smaller errors are drawn here
 ) -> Axes:  # The axes drawn in
-    "Draw the round-trip error of each layer and of the whole flow, with the tolerance; a layer without one has no mark."
+    """Draw the round-trip error of each layer and of the whole, with the tolerance.
+
+    One beyond it is a red cross; a layer without an error has no mark.
+
+    >>> flow = gf.NormalizingFlow([gf.Householder(2)], 2)
+    >>> ax = round_trips(gf.flow_report(flow, np.eye(2)))
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['1 Householder', 'whole flow']
+    """
     checks = [*report.layers, report.whole]
     errors = np.array([c.round_trip for c in checks], dtype="float64")
-    names = [f"{i} {c.name}" for i, c in enumerate(report.layers, start=1)] + [
-        "whole flow"
-    ]
-    ax = new_axes(size=(7.2, 0.3 * len(checks) + 1.2)) if ax is None else ax
-    colors = [
-        COLORS["error"] if e > report.tolerance else COLORS["data"] for e in errors
-    ]
-    ax.hlines(
-        np.arange(len(checks)), floor, np.maximum(errors, floor), colors=colors, lw=2.0
-    )
-    ax.scatter(
-        np.maximum(errors, floor),
-        np.arange(len(checks)),
-        c=colors,
-        s=36,
-        zorder=3,
-        clip_on=False,
-    )
-    ax.axvline(report.tolerance, color=COLORS["reference"], ls=(0, (4, 2)), lw=1.4)
+    shown, at = np.maximum(errors, floor), np.arange(len(checks))
+    names = [f"{i} {c.name}" for i, c in enumerate(report.layers, start=1)]
+    if ax is None:
+        ax = new_axes(size=(COLUMN, 0.36 * len(checks) + 1.3))
+    bad = errors > report.tolerance
+    marks = ((~bad, "o", COLORS["data"]), (bad, "X", COLORS["error"]))
+    for some, marker, color in marks:
+        ax.hlines(at[some], floor, shown[some], colors=color, lw=2.0)
+        style = {"marker": marker, "color": color, "s": 50, "zorder": 3}
+        ax.scatter(shown[some], at[some], clip_on=False, **style)
+    ax.axvline(report.tolerance, color=COLORS["reference"], ls=(0, (4, 2)), lw=1.5)
     ax.set(xscale="log", xlim=(floor, None), ylim=(len(checks) - 0.5, -0.5))
-    ax.set_yticks(range(len(checks)), names)
+    ax.set_yticks(at, [*names, "whole flow"])
     return finish(ax, f"round trip error (dashed: tolerance {report.tolerance:.0e})")
 
 # %% ../nbs/72_plot.ipynb #layer-gains
 def layer_gains(
-    results: Any,  # One result of `negentropy_by_layers` or `total_correlation_by_layers`, or several
+    results: Any,  # What `negentropy_by_layers` gives, or several such sums
     *,
     axes: Sequence[Axes] | None = None,  # One for each result
 ) -> np.ndarray:  # The axes
-    "Draw what each layer adds to a sum, with two standard errors to both sides."
+    """Draw what each layer adds to a sum, with two standard errors to both sides.
+
+    >>> flow = gf.NormalizingFlow([gf.Householder(2)], 2)
+    >>> layer_gains(gf.negentropy_by_layers(flow, np.eye(8, 2)))[0].get_title()
+    'negentropy: 0.00 removed'
+    """
     results = [results] if hasattr(results, "gains") else list(results)
     n = max(len(r.gains) for r in results)
-    axes = (
-        new_axes(1, len(results), (min(5.2 * len(results), 11.0), 0.3 * n + 1.4))
-        if axes is None
-        else axes
-    )
+    if axes is None:
+        axes = new_axes(1, len(results), (COLUMN, 0.36 * n + 1.4))
     axes = np.atleast_1d(axes)
+    bar = {"ecolor": COLORS["reference"], "capsize": 3, "error_kw": {"lw": 1.2}}
     for i, (ax, result) in enumerate(zip(axes, results, strict=True)):
-        at = np.arange(len(result.gains))
-        bar = {"ecolor": COLORS["reference"], "capsize": 3, "error_kw": {"lw": 1.2}}
-        ax.barh(
-            at,
-            result.gains,
-            xerr=2.0 * np.asarray(result.errors),
-            color=COLORS["data"],
-            height=0.66,
-            **bar,
-        )
+        at, errors = np.arange(len(result.gains)), 2.0 * np.asarray(result.errors)
+        style = {"color": COLORS["data"], "height": 0.66, **bar}
+        ax.barh(at, result.gains, xerr=errors, **style)
         ax.axvline(0.0, color=COLORS["reference"], lw=1.0)
-        ax.set_yticks(
-            at,
-            result.names
-            if i == 0 or result.names != results[0].names
-            else [""] * len(at),
-        )
+        new_names = i == 0 or result.names != results[0].names
+        ax.set_yticks(at, result.names if new_names else [""] * len(at))
         ax.set_ylim(len(at) - 0.5, -0.5)
         ax.grid(False, axis="y")
-        finish(ax, "nats", title=f"{result.quantity}: {result.total.value:.2f} removed")
+        value = round(result.total.value, 2) + 0.0  # no minus before a zero
+        finish(ax, "nats", title=f"{result.quantity}: {value:.2f} removed")
     return axes
 
-# %% ../nbs/72_plot.ipynb #calibration
+# %% ../nbs/72_plot.ipynb #band-panel
 def band_panel(
     x: Any,  # Positions
     low: Any,  # Lower end of the band
@@ -1066,19 +1016,13 @@ def band_panel(
 ) -> Axes:
     "Draw a grey band and the diagonal."
     ax = new_axes(size=(5.0, 4.4)) if ax is None else ax
-    ax.fill_between(
-        x, low, high, color=COLORS["muted"], alpha=0.35, lw=0, label="by chance"
-    )
-    ax.plot(
-        [min(x), max(x)],
-        [min(x), max(x)],
-        color=COLORS["reference"],
-        lw=1.2,
-        ls=(0, (4, 2)),
-    )
+    band = {"color": COLORS["muted"], "alpha": 0.35, "lw": 0, "label": "by chance"}
+    ax.fill_between(x, low, high, **band)
+    ends = [min(x), max(x)]
+    ax.plot(ends, ends, color=COLORS["reference"], lw=1.2, ls=(0, (4, 2)))
     return ax
 
-
+# %% ../nbs/72_plot.ipynb #qq
 def qq(
     points: Any,  # As `qq_points` gives them: `normal`, `sample`, `low`, `high`
     *,
@@ -1086,36 +1030,36 @@ def qq(
     most: int = 6,  # Dimensions that are drawn, the first ones
     title: str | None = None,  # Title
 ) -> Axes:  # The axes drawn in
-    "Draw sorted values over normal quantiles, the diagonal, and the band for all points at once."
+    """Draw sorted values over normal quantiles, the diagonal, and the points' band.
+
+    >>> z = np.random.default_rng(0).normal(size=(100, 3))
+    >>> len(qq(gf.qq_points(z)).lines)  # the diagonal and three dimensions
+    4
+    """
     ax = band_panel(points.normal, points.low, points.high, ax)
     for i, column in enumerate(points.sample.T[:most]):
-        ax.plot(
-            points.normal,
-            column,
-            ".",
-            ms=4.5,
-            label=f"dimension {i}",
-            color=list(COLORS.values())[i % 6],
-        )
+        style = {"ls": "", "marker": MARKERS[i % 6], "ms": 4, "mew": 0}
+        style |= {"color": list(COLORS.values())[i % 6], "label": f"dimension {i}"}
+        ax.plot(points.normal, column, **style)
     return finish(ax, "normal quantile", "sorted values", title)
 
-
+# %% ../nbs/72_plot.ipynb #coverage-curve
 def coverage_curve(
-    result: Any,  # As `evaluation.coverage` gives it: `nominal`, `share`, `low`, `high`
+    result: Any,  # As `coverage` gives it: `nominal`, `share`, `low`, `high`
     *,
     ax: Axes | None = None,  # Where to draw
     title: str | None = None,  # Title
 ) -> Axes:  # The axes drawn in
-    "Draw the share of points inside regions over the regions' probability."
+    """Draw the share of points inside regions over the regions' probability.
+
+    >>> flow = gf.NormalizingFlow([gf.Householder(2)], 2)
+    >>> ax = coverage_curve(gf.coverage(flow, np.eye(2)), title="Two points")
+    >>> ax.get_xlabel()
+    'probability under the flow'
+    """
     ax = band_panel(result.nominal, result.low, result.high, ax)
-    ax.plot(
-        result.nominal,
-        result.share,
-        color=COLORS["latent"],
-        marker="o",
-        ms=4,
-        label="share inside",
-    )
+    line = {"color": COLORS["latent"], "marker": "o", "ms": 5, "label": "share inside"}
+    ax.plot(result.nominal, result.share, **line)
     return finish(ax, "probability under the flow", "share of the points", title)
 
 # %% ../nbs/72_plot.ipynb #pit-histogram
@@ -1127,32 +1071,64 @@ def pit_histogram(
     ax: Axes | None = None,  # Where to draw
     title: str | None = None,  # Title
 ) -> Axes:  # The axes drawn in
-    "Draw the density of values that should be uniform, with the band of a true uniform. **Raises** `ValueError` outside [0, 1]."
+    """Draw the density of values that should be uniform, with a true uniform's band.
+
+    **Raises** `ValueError` for values outside [0, 1].
+
+    >>> pit_histogram(np.linspace(0, 1, 100), title="Uniform").get_title()
+    'Uniform'
+    """
     u = to_numpy(u)
     u = u[:, None] if u.ndim == 1 else u
     if u.ndim != 2 or len(u) == 0 or not np.all((u >= 0.0) & (u <= 1.0)):
         raise ValueError(
-            f"Expected values in [0, 1] of shape (n,) or (n, D), received shape {u.shape} with others"
+            "Expected values in [0, 1] of shape (n,) or (n, D), "
+            f"received shape {u.shape} with others"
         )
-    ax = new_axes(size=(5.6, 3.8)) if ax is None else ax
-    low, high = binomial_band(len(u), 1.0 / bins, confidence)
-    ax.axhspan(
-        bins * float(low),
-        bins * float(high),
-        color=COLORS["muted"],
-        alpha=0.35,
-        lw=0,
-        label="by chance",
+    ax = new_axes(size=(8.0, 4.2)) if ax is None else ax
+    low, high = (
+        bins * float(end) for end in binomial_band(len(u), 1 / bins, confidence)
     )
+    band = {"color": COLORS["muted"], "alpha": 0.35, "lw": 0, "label": "by chance"}
+    ax.axhspan(low, high, **band)
     for i, column in enumerate(u.T):
         heights, edges = np.histogram(column, bins=bins, range=(0.0, 1.0))
-        style = {"color": list(COLORS.values())[(i + 1) % 6], "lw": 1.8}
-        ax.stairs(
-            bins * heights / len(u),
-            edges,
-            label=f"dimension {i}" if u.shape[1] > 1 else None,
-            **style,
-        )
+        style = {"color": list(COLORS.values())[(i + 1) % 6], "ls": DASHES[i % 6]}
+        label = f"dimension {i}" if u.shape[1] > 1 else None
+        ax.stairs(bins * heights / len(u), edges, label=label, lw=2.0, **style)
     reference_line(ax, 1.0)
     ax.set(xlim=(0.0, 1.0), ylim=(0.0, None))
     return finish(ax, "probability integral transform", "density", title)
+
+# %% ../nbs/72_plot.ipynb #save-figure
+def save_figure(
+    figure: Figure | Axes | sns.JointGrid,  # Figure, one of its axes, or a joint plot
+    path: str | PathLike,  # Where to write; the name ends in .png
+    *,
+    alt: str,  # What a reader would see, kept in the file as its description
+    dpi: int = 2 * PIXELS_PER_INCH,  # Dots per inch
+    max_kb: float = 250.0,  # Largest size in kB
+) -> int:  # Size in bytes
+    """Write a figure as a small PNG.
+
+    **Raises** `ValueError` without alt text, for another format or a file too large.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(new_axes(), f"{folder}/empty.png", alt="Empty axes.") < 50_000
+    True
+    """
+    path = Path(path)
+    if not alt.strip() or path.suffix != ".png":
+        raise ValueError(
+            "Expected alt text and a name that ends in .png, "
+            f"received alt={alt!r} and {path.name!r}"
+        )
+    figure = figure if isinstance(figure, Figure) else figure.figure
+    content = small_png(figure, dpi, alt)
+    if len(content) > 1000 * max_kb:
+        raise ValueError(
+            f"Expected a file of at most {max_kb:g} kB, "
+            f"received {len(content) / 1000:.0f} kB at dpi={dpi}"
+        )
+    return path.write_bytes(content)
