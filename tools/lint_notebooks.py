@@ -27,7 +27,6 @@ LONG_STRETCHES = {
     "42_flow": 88,
     "43_families": 162,
     "44_warmstart": 111,
-    "73_diagram": 236,
 }
 LESS_PROSE = {
     "72_plot": 1 / 5,
