@@ -108,7 +108,7 @@ def diagram_box(
     ax.add_patch(FancyBboxPatch(corner, width, height, zorder=3, **shape))
     # A command of TeX is about as wide as one letter, its brackets are nothing.
     letters = re.sub(r"[$_^{}]|\\[,;!]", "", re.sub(r"\\[A-Za-z]+", "X", text))
-    font = 12.5 * min(1.0, max(size) / (0.24 * len(letters)))
+    font = 12.5 * min(1.0, max(size) / (0.27 * len(letters)))
     style = {"ha": "center", "va": "center", "color": ink, "fontsize": font}
     ax.text(x, y, text, rotation=90 * (height > width), zorder=4, **style)
 
