@@ -693,8 +693,8 @@ class Pinwheel(Twisted):
         check_positive(radius=radius, along=along, across=across)
         angle = 2.0 * np.pi / check_count("arms", arms) * np.arange(arms)
         out = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        outer = out[:, :, None] * out[:, None, :]
-        shapes = across**2 * np.eye(2) + (along**2 - across**2) * outer
+        gain = along**2 - across**2
+        shapes = across**2 * np.eye(2) + gain * out[:, :, None] * out[:, None, :]
         parts = [Gaussian(shape, radius * u) for shape, u in zip(shapes, out)]
         super().__init__(PlaneMixture(parts), rate)
 
