@@ -1,1 +1,4 @@
-"""Measurements of gaussflow against a plain version of its source; not installed with the package."""
+"""Measurements of gaussflow against a plain version of its source.
+
+Not installed with the package.
+"""

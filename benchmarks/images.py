@@ -1,7 +1,10 @@
-"""Flows of 28 x 28 digits in bits per dimension: families at one budget, and one Glow here and in normflows.
+"""Flows of 28 x 28 digits in bits per dimension.
 
-`python -m benchmarks.run images --data DIR --peer-python PATH` reads `mnist10k.npz` in DIR, trains on its first 9,000
-images and judges on the last 1,000. The peer is asked as in `peers.py`.
+Families at one budget, and one Glow here and in normflows.
+
+`python -m benchmarks.run images --data DIR --peer-python PATH` reads `mnist10k.npz` in
+DIR, trains on its first 9,000 images and judges on the last 1,000. The peer is asked as
+in `peers.py`.
 """
 
 from contextlib import ExitStack
@@ -68,17 +71,24 @@ SETTINGS = {
 
 
 def load(folder, settings):
-    """Return the images for training and the held-out ones. **Raises** `ValueError` without a folder."""
+    """Return the images for training and the held-out ones.
+
+    **Raises** `ValueError` without a folder.
+    """
     if folder is None:
         raise ValueError(
-            f"Expected --data with the folder that holds {settings['file']}, received none"
+            f"Expected --data with the folder that holds {settings['file']}, "
+            "received none"
         )
     images = load_images(Path(folder) / settings["file"])
     return images[: -settings["held_out"]], images[-settings["held_out"] :]
 
 
 def same_glow(settings):
-    """Return Glow as normflows builds it: its steps, half of the channels set aside, a trained diagonal normal as the base."""
+    """Return Glow as normflows builds it.
+
+    Its steps, half of the channels set aside, a trained diagonal normal as the base.
+    """
     chains, channels = [], EVENT[-1]
     for _ in range(settings["levels"]):
         channels *= 4
@@ -106,7 +116,10 @@ def same_glow(settings):
 
 
 def family(name, settings):
-    """Return a flow by the factory of its name, all for whole numbers behind one logit, but NICE, whose paper has none."""
+    """Return a flow by the factory of its name, for integers behind one logit.
+
+    But NICE, whose paper has none.
+    """
     common = {"hidden": (settings["hidden"],) * 2, "num_values": settings["num_values"]}
     glow = {
         "num_levels": settings["levels"],
@@ -135,7 +148,7 @@ FAMILIES = ("nice", "real nvp", "glow", "glow mixture", "glow spline")
 
 
 def compiled(make, settings, seed):
-    """Return a built flow of that seed, compiled with the rate that falls through all steps."""
+    """Return a built flow of that seed, compiled with a falling rate."""
     keras.utils.set_random_seed(seed)
     flow = make()
     flow.build((None, *EVENT))
@@ -174,7 +187,10 @@ def bits(log_prob):
 
 
 def fit_all(make, data, settings):
-    """Fit one flow for each seed, compiled once; return bits of the held-out images `(seeds, images)`, its step and its parameters."""
+    """Fit one flow for each seed, compiled once.
+
+    Return bits of the held-out images `(seeds, images)`, its step and its parameters.
+    """
     x, fresh = data
     flow, rows, clocks = compiled(make, settings, 0), [], []
     for seed in settings["seeds"]:
@@ -206,7 +222,10 @@ def request(settings, seed):
 
 
 def make_theirs(peer, settings, seed, files, x):
-    """Have the peer make its Glow and adapt it. **Raises** `ValueError` unless it trains as many numbers as ours."""
+    """Have the peer make its Glow and adapt it.
+
+    **Raises** `ValueError` unless it trains as many numbers as ours.
+    """
     theirs = peer.ask("make", **request(settings, seed))["parameters"]
     ours = sum(
         int(np.prod(w.shape))
@@ -216,13 +235,17 @@ def make_theirs(peer, settings, seed, files, x):
     )
     if theirs != ours:
         raise ValueError(
-            f"Expected a peer with {ours} parameters, as ours, received one with {theirs}"
+            f"Expected a peer with {ours} parameters, as ours, "
+            f"received one with {theirs}"
         )
     peer.ask("adapt", file=files.save("first", x=x[: settings["adapted_on"]]))
 
 
 def fit_theirs(peer, data, settings):
-    """Fit the peer's Glow for each seed on the batches that ours sees; return bits of the images that ours is asked about."""
+    """Fit the peer's Glow for each seed on the batches that ours sees.
+
+    Return bits of the images that ours is asked about.
+    """
     x, fresh = data
     noise = UniformDequantization(settings["num_values"])
     floats, log_det = (
@@ -246,7 +269,7 @@ def fit_theirs(peer, data, settings):
 
 
 def measure_families(data, settings, names):
-    """Yield figures of each family, and of a table of independent pixels, as they are ready."""
+    """Yield results of each family, and of independent pixels, as they are ready."""
     x, fresh = data
     yield {
         "pixels_bits": round(
@@ -271,7 +294,7 @@ def measure_families(data, settings, names):
 
 
 def measure_glow(data, settings, peer):
-    """Yield the held-out bits of one Glow in both libraries, seed by seed, and how they compare."""
+    """Yield the held-out bits of one Glow in both libraries, and how they compare."""
     theirs, shares = fit_theirs(peer, data, settings)
     ours, _, size = fit_all(lambda: same_glow(settings), data, settings)
     by_image, by_seed = (ours - theirs).mean(axis=0), (ours - theirs).mean(axis=1)
@@ -293,7 +316,7 @@ def measure_glow(data, settings, peer):
 
 
 def measure_speed(data, settings, peer):
-    """Yield ms of a training step, of `log_prob` and of drawing 500 images each, in turn, and the ratios ours / peer."""
+    """Yield ms of a training step, `log_prob` and 500 draws, and ratios ours / peer."""
     x, fresh = data
     flow, num = compiled(lambda: same_glow(settings), settings, 0), 500
     flow.adapt(x[: settings["adapted_on"]], only_pending=True)
@@ -344,14 +367,17 @@ def measure_speed(data, settings, peer):
 
 
 def measure_part(part, args, path):
-    """Measure a part, and write each figure at `path` as soon as it is there; what else is stored there stays.
+    """Measure a part, and write each figure at `path` as soon as it is there.
+
+    What else is stored there stays.
 
     Figures of the same part that were measured under other settings are removed.
     """
     unknown = sorted(set(args.families or ()) - set(FAMILIES))
     if unknown:
         raise ValueError(
-            f"Expected --families among {', '.join(FAMILIES)}, received {', '.join(unknown)}"
+            f"Expected --families among {', '.join(FAMILIES)}, "
+            f"received {', '.join(unknown)}"
         )
     figures, settings, machines = read_results(path)
     chosen = dict(SETTINGS)

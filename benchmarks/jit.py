@@ -1,6 +1,9 @@
-"""What XLA costs and brings to our training step, on the backend of this process: the case for `jit_compile="auto"`.
+"""What XLA costs and brings to our training step, on the backend of this process.
 
-`python -m benchmarks.run jit` starts this once per installed backend; it prints one JSON object.
+The case for `jit_compile="auto"`.
+
+`python -m benchmarks.run jit` starts this once per installed backend; it prints one
+JSON object.
 """
 
 import argparse
@@ -16,7 +19,10 @@ NAMES = {False: "off", True: "on"}
 
 
 def measure_jit(d, steps, repeats):
-    """Return ms per step with XLA off and on, seconds of the first call, and what `"auto"` resolves to."""
+    """Return ms per step with XLA off and on, and seconds of the first call.
+
+    And what `"auto"` resolves to.
+    """
     data = make_data(512 * steps, d)
     flows = {NAMES[jit]: make_our_flow(d, jit_compile=jit) for jit in (False, True)}
     figures = {}

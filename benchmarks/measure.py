@@ -1,4 +1,4 @@
-"""Clocks, contenders taken in turn, and results written with the machine they came from."""
+"""Clocks, contenders taken in turn, and results written with their machine."""
 
 import datetime
 import json
@@ -14,17 +14,20 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(function):
-    """Run once and return the seconds taken; functions return NumPy arrays, so nothing is still under way."""
+    """Run once and return the seconds taken.
+
+    Functions return NumPy arrays, so nothing is still under way.
+    """
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def take_turns(contenders, repeats, max_seconds=float("inf")):
-    """Run each contender once per round, A B C A B C, and return what each call returned: a list per name.
+    """Run each contender once per round, A B C A B C; return a list per name.
 
-    Neighbours in a round meet the same weather of a shared machine, so ratios are formed round by round.
-    After three rounds, `max_seconds` ends the contest early.
+    Neighbours in a round meet the same weather of a shared machine, so ratios are
+    formed round by round. After three rounds, `max_seconds` ends the contest early.
     """
     readings, start = {name: [] for name in contenders}, time.perf_counter()
     for done in range(repeats):
@@ -36,7 +39,10 @@ def take_turns(contenders, repeats, max_seconds=float("inf")):
 
 
 def summary(values, digits=5):
-    """Return the median, smallest and largest value, to `digits` significant digits, and how many there were."""
+    """Return the median, smallest and largest value, and how many there were.
+
+    To `digits` significant digits.
+    """
     median, low, high = (
         float(f"{v:.{digits}g}")
         for v in (np.median(values), np.min(values), np.max(values))
@@ -50,7 +56,10 @@ def ratio(ours, theirs):
 
 
 class StepClock(keras.callbacks.Callback):
-    """Read the clock at the end of each step, when Keras has its loss as a number: the step is then over."""
+    """Read the clock at the end of each step, when Keras has its loss as a number.
+
+    The step is then over.
+    """
 
     def on_epoch_begin(self, epoch, logs=None):
         self.ends = [time.perf_counter()]
@@ -61,13 +70,19 @@ class StepClock(keras.callbacks.Callback):
 
     @property
     def step_seconds(self):
-        """The epoch's median step; the first, which sets up the input pipeline, is left out where there are more."""
+        """The epoch's median step.
+
+        The first, which sets up the input pipeline, is left out where there are more.
+        """
         steps = np.diff(self.ends)
         return float(np.median(steps[1:] if len(steps) > 1 else steps))
 
 
 def train_epoch(flow, data, batch_size=512):
-    """Train one epoch with `fit`, as a user would, and return its clock: `step_seconds`, and `loss`, the epoch's mean."""
+    """Train one epoch with `fit`, as a user would, and return its clock.
+
+    `step_seconds`, and `loss`, the epoch's mean.
+    """
     clock = StepClock()
     flow.fit(*data, batch_size=batch_size, epochs=1, verbose=0, callbacks=[clock])
     return clock
@@ -129,7 +144,10 @@ def about():
 
 
 def write_json(path, figures, settings, machine=None):
-    """Write `{"about", "settings", "figures"}`; a figure is a number or `{"median", "min", "max", "rounds"}`."""
+    """Write `{"about", "settings", "figures"}`.
+
+    A figure is a number or `{"median", "min", "max", "rounds"}`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = {"about": machine or about(), "settings": settings, "figures": figures}

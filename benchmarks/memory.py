@@ -1,6 +1,9 @@
-"""Peak resident memory of one call on many points, in a fresh process (Linux: it reads /proc/self/status).
+"""Peak resident memory of one call on many points, in a fresh process.
 
-`python -m benchmarks.run memory` starts this once per call; it prints one JSON object, in MiB.
+Linux only: it reads /proc/self/status.
+
+`python -m benchmarks.run memory` starts this once per call; it prints one JSON object,
+in MiB.
 """
 
 import argparse
@@ -21,12 +24,16 @@ def resident(field):
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
     raise RuntimeError(
-        f"Expected {field} in /proc/self/status, received none: this benchmark needs Linux"
+        f"Expected {field} in /proc/self/status, received none: "
+        "this benchmark needs Linux"
     )
 
 
 def forget_peak():
-    """Give freed memory back and restart the peak at the present size, so that no earlier peak is counted."""
+    """Give freed memory back and restart the peak at the present size.
+
+    So no earlier peak is counted.
+    """
     with contextlib.suppress(
         AttributeError, OSError
     ):  # another C library: what it keeps counts as baseline
@@ -38,7 +45,10 @@ def forget_peak():
 
 
 def make_stirred_flow(d=2):
-    """Return our flow with its weights stirred, so that inversion has work to do and nothing is trained first."""
+    """Return our flow with its weights stirred.
+
+    So inversion has work to do, and nothing is trained first.
+    """
     from benchmarks.speed import make_our_flow
 
     flow, rng = make_our_flow(d), np.random.default_rng(0)
@@ -51,7 +61,10 @@ def make_stirred_flow(d=2):
 
 
 def measure_memory(what, num, flow, d=2):
-    """Return the peak above the baseline and above the output, in MiB, of `log_prob`, `invert` or `sample`."""
+    """Return the peak above the baseline and above the output, in MiB.
+
+    Of `log_prob`, `invert` or `sample`.
+    """
     x = (
         None
         if what == "sample"
@@ -73,7 +86,8 @@ def measure_memory(what, num, flow, d=2):
     peak = resident("VmHWM")
     if not np.isfinite(output).all():
         raise ValueError(
-            f"Expected finite results of {what}, received {(~np.isfinite(output)).sum()} others"
+            f"Expected finite results of {what}, "
+            f"received {(~np.isfinite(output)).sum()} others"
         )
     return {
         "output_mib": round(output.nbytes / MIB, 1),

@@ -1,8 +1,12 @@
-"""The source notebook's coupling flow, written plainly: the yardstick of every benchmark here.
+"""The source notebook's coupling flow, written plainly.
 
-It does what the source notebook describes, in the straightforward way: the mixture CDF is clipped before the normal
-quantile, the log-slope is `log f - log phi`, reflectors are applied one after another, the inverse is 40 bisections
-in [-50, 50], each layer adds its own log-det loss, and XLA is left to Keras. Nothing in it is slowed down on purpose.
+The yardstick of every benchmark here.
+
+It does what the source notebook describes, in the straightforward way: the mixture CDF
+is clipped before the normal quantile, the log-slope is `log f - log phi`, reflectors
+are applied one after another, the inverse is 40 bisections in [-50, 50], each layer
+adds its own log-det loss, and XLA is left to Keras. Nothing in it is slowed down on
+purpose.
 """
 
 import math
@@ -30,7 +34,10 @@ def normal_log_pdf(x):
 
 
 def mixture_cdf(x, logits, means, log_scales):
-    """Return the mixture's CDF. **Shapes** `x`: `(..., d)`; parameters: `(..., d, K)`."""
+    """Return the mixture's CDF.
+
+    **Shapes** `x`: `(..., d)`; parameters: `(..., d, K)`.
+    """
     t = (x[..., None] - means) * ops.exp(-log_scales)
     return ops.sum(ops.softmax(logits, axis=-1) * normal_cdf(t), axis=-1)
 
@@ -155,7 +162,10 @@ class NaiveCoupling(keras.layers.Layer):
 
 
 class NaiveFlow(keras.Model):
-    """The source notebook's flow: blocks of a rotation and two couplings with swapped halves."""
+    """The source notebook's flow.
+
+    Blocks of a rotation and two couplings with swapped halves.
+    """
 
     def __init__(self, d, num_blocks=4, num_components=8, hidden=(64, 64), seed=0):
         super().__init__()
@@ -200,12 +210,18 @@ class NaiveFlow(keras.Model):
 
 
 def nll_loss(_, z):
-    """The latent's half of the negative log-likelihood; the layers add theirs with `add_loss`."""
+    """The latent's half of the negative log-likelihood.
+
+    The layers add theirs with `add_loss`.
+    """
     return -ops.sum(normal_log_pdf(z), axis=-1)
 
 
 def compile_function(function, xla=False):
-    """Compile an eager method of the flow for the backend in use: the fair 'same thing, compiled'."""
+    """Compile an eager method of the flow for the backend in use.
+
+    For a fair "the same thing, compiled".
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -218,7 +234,10 @@ def compile_function(function, xla=False):
 
 
 def make_naive_flow(d, num_blocks=4, seed=0):
-    """Return a built and compiled flow as the source notebook trains it: `flow.fit(x, x, batch_size=512)`."""
+    """Return a built and compiled flow as the source notebook trains it.
+
+    That is by `flow.fit(x, x, batch_size=512)`.
+    """
     flow = NaiveFlow(d, num_blocks, seed=seed)
     flow.build()
     flow.compile(optimizer=keras.optimizers.Adam(3e-3), loss=nll_loss)
@@ -226,7 +245,10 @@ def make_naive_flow(d, num_blocks=4, seed=0):
 
 
 def make_data(num, d, seed=0):
-    """Return two moons in d = 2; for larger even d, d / 2 independent pairs of moons, rotated together."""
+    """Return two moons in d = 2.
+
+    For larger even d, d / 2 independent pairs of moons, rotated together.
+    """
     from sklearn.datasets import make_moons
 
     pairs = [

@@ -1,7 +1,11 @@
-"""The other side of `peers.py`: coupling flows of zuko or nflows, and Glow of normflows, in the environment that has them.
+"""The other side of `peers.py`.
 
-`PYTHON benchmarks/peer_worker.py zuko` answers each JSON request, a line of its input, by one JSON line; arrays travel
-as .npz files. It imports nothing of this project, which that environment need not have.
+Coupling flows of zuko or nflows, and Glow of normflows, in the environment that has
+them.
+
+`PYTHON benchmarks/peer_worker.py zuko` answers each JSON request, a line of its input,
+by one JSON line; arrays travel as .npz files. It imports nothing of this project, which
+that environment need not have.
 """
 
 import json
@@ -16,7 +20,10 @@ import torch
 
 
 def masks(request):
-    """Return the boolean masks, True = kept: the first half, then the other, in turn."""
+    """Return the boolean masks, True = kept.
+
+    The first half, then the other, in turn.
+    """
     first = torch.arange(request["d"]) < request["d"] // 2
     return [first if i % 2 == 0 else ~first for i in range(request["couplings"])]
 
@@ -86,11 +93,13 @@ def make_nflows(request):
 
 
 def make_normflows(request):
-    """Return a Glow on images `(n, height, width, channels)` in [0, 1], and its log-density and its sampler as functions.
+    """Return a Glow, and its log-density and its sampler as functions.
 
-    `levels` times: a squeeze, `blocks` steps (ActNorm, 1x1 convolution, coupling) and, but at the last, half of the channels
-    to the base. `prior` is "pixel", a mean and a scale for each number, or "channel", for each channel, as Glow's deepest is.
-    With `alpha` the images pass through a logit of `alpha + (1 - 2 alpha) x`, without it through `x - 1/2`.
+    On images `(n, height, width, channels)` in [0, 1]. `levels` times: a squeeze,
+    `blocks` steps (ActNorm, 1x1 convolution, coupling) and, but at the last, half of
+    the channels to the base. `prior` is "pixel", a mean and a scale for each number, or
+    "channel", for each channel, as Glow's deepest is. With `alpha` the images pass
+    through a logit of `alpha + (1 - 2 alpha) x`, without it through `x - 1/2`.
     """
     from normflows import MultiscaleFlow
     from normflows.distributions import DiagGaussian, GlowBase
@@ -104,7 +113,8 @@ def make_normflows(request):
     )
     if height % 2**levels or width % 2**levels:
         raise ValueError(
-            f"Expected a height and a width that {levels} squeezes divide, received {height} and {width}"
+            f"Expected a height and a width that {levels} squeezes divide, "
+            f"received {height} and {width}"
         )
     base, bases, flows = (
         {"pixel": DiagGaussian, "channel": GlowBase}[request["prior"]],
@@ -156,7 +166,10 @@ MAKERS = {"zuko": make_zuko, "nflows": make_nflows, "normflows": make_normflows}
 
 
 def count_parameters(flow):
-    """Return how many numbers are trained; of its square L and U normflows reads a triangle each, the rest never moves."""
+    """Return how many numbers are trained.
+
+    Of its square L and U normflows reads a triangle each, the rest never moves.
+    """
     unread = sum(
         m.L.numel() + m.num_channels for m in flow.modules() if hasattr(m, "log_S")
     )
@@ -164,7 +177,10 @@ def count_parameters(flow):
 
 
 def dequantize(x, values=256):
-    """Return whole numbers with fresh uniform noise, in [0, 1]; numbers with fractions stay as they are."""
+    """Return integers with uniform noise, in [0, 1].
+
+    Numbers with fractions stay as they are.
+    """
     return x if x.is_floating_point() else (x + torch.rand(x.shape)) / values
 
 
@@ -198,13 +214,15 @@ class Worker:
 
     @torch.no_grad()
     def adapt(self, request):
-        """Let the layers that set themselves by the first batch that they see, in whatever call, see the one in `file`."""
+        """Let the layers that set themselves by a first batch see that in `file`."""
         with np.load(request["file"]) as file:
             x = dequantize(torch.from_numpy(file["x"]))
         return {"loss": -float(self.log_density(x).mean())}
 
     def train(self, request):
-        """Take a step for each batch of `order`; return the median step in seconds and the mean loss.
+        """Take a step for each batch of `order`.
+
+        Return the median step in seconds and the mean loss.
 
         Bytes get fresh noise in every batch.
         """
@@ -237,16 +255,20 @@ class Worker:
 
     @torch.no_grad()
     def log_prob(self, request):
-        """Write the log-densities of the points in `file` to `out`, where one is named; return the seconds taken.
+        """Write the log-densities of the points in `file` to `out`, where one is named.
 
-        `rows` is how many are looked at together: all when left out, which for images can be much memory. Images come
-        with their noise, so that two libraries can be asked about the same numbers.
+        Return the seconds taken.
+
+        `rows` is how many are looked at together: all when left out, which for images
+        can be much memory. Images come with their noise, so that two libraries can be
+        asked about the same numbers.
         """
         with np.load(request["file"]) as file:
             x = torch.from_numpy(file["x"])
         if not x.is_floating_point():
             raise ValueError(
-                f"Expected numbers with fractions, images with their noise, received {x.dtype}"
+                "Expected numbers with fractions, images with their noise, "
+                f"received {x.dtype}"
             )
         start = time.perf_counter()
         values = torch.cat(
@@ -259,7 +281,10 @@ class Worker:
 
     @torch.no_grad()
     def sample(self, request):
-        """Draw `num` points, with `temperature` where it is named, and write them to `out` where that is."""
+        """Draw `num` points, with `temperature` where it is named.
+
+        Written to `out`, where that is named.
+        """
         start = time.perf_counter()
         options = {name: request[name] for name in ("temperature",) if name in request}
         values = self.sampler(request["num"], **options).numpy()

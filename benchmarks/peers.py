@@ -1,7 +1,10 @@
-"""Coupling flows here and in a PyTorch library, alike in all but the library: held-out likelihood, and times as ratios.
+"""Coupling flows here and in a PyTorch library, alike in all but the library.
 
-`python -m benchmarks.run peers --data DIR --peer-python PATH` starts `peer_worker.py` under PATH, whose environment
-has zuko and nflows, and asks it for each fit, log-density and draw; README.md says how to make that environment.
+Held-out likelihood, and times as ratios.
+
+`python -m benchmarks.run peers --data DIR --peer-python PATH` starts `peer_worker.py`
+under PATH, whose environment has zuko and nflows, and asks it for each fit, log-density
+and draw; README.md says how to make that environment.
 """
 
 import json
@@ -26,7 +29,8 @@ from benchmarks.measure import (
     write_json,
 )
 from gaussflow import make_coupling_flow
-from gaussflow.densities import Density, check_num_points, in_blocks, toy_data
+from gaussflow.densities import Density, in_blocks, toy_data
+from gaussflow.events import check_count
 from gaussflow.flow import restart
 from gaussflow.mixture import MixtureCDF
 from gaussflow.scalar import Affine
@@ -35,7 +39,8 @@ from gaussflow.spline import RationalQuadraticSpline
 DATASETS = ("two moons", "ten Gaussians", "power plant", "kin8nm")
 PILOT = ("two moons", "power plant")
 LAWS = ("affine", "spline", "mixture")  # the peers have no mixture
-# The better of the two over the pilot (`--only pilot`); nflows' affine coupling can hardly stretch: it multiplies by at most 1.001.
+# The better of the two over the pilot (`--only pilot`); nflows' affine coupling can
+# hardly stretch: it multiplies by at most 1.001.
 PEER = {"affine": "zuko", "spline": "zuko"}
 TABLES = {"power plant": "power-plant.txt", "kin8nm": "kin8nm.txt"}
 NATS = 0.02  # how much worse ours may be, at most
@@ -47,18 +52,18 @@ SETTINGS = {
     "components": 8,
     "steps": 2_000,
     "batch_size": 256,
-    "learning_rate": 5e-3,  # falls as a cosine to 0, in Adam; one for all, tuned for none
+    "learning_rate": 5e-3,  # falls as a cosine to 0, in Adam; tuned for none
     "epsilon": 1e-7,
     "seeds": [0, 1, 2],
     "train_points": {"two moons": 20_000, "ten Gaussians": 50_000},
-    "checks": 20,  # looks at the points of choice, evenly through the steps; the best weights are kept
+    "checks": 20,  # even looks at the points of choice; the best weights are kept
     "choice_points": 2_000,
     "fresh_points": 10_000,
 }
 
 
 class TenGaussians(Density):
-    """Equally likely Gaussians whose means are normal draws and whose axes are turned at random, each its own way."""
+    """Equally likely Gaussians: means are normal draws, axes are turned at random."""
 
     def __init__(self, dim=64, parts=10, narrow=0.3, seed=0):
         rng = np.random.default_rng(seed)
@@ -89,7 +94,7 @@ class TenGaussians(Density):
     def draw(self, n, seed=None):
         """Return draws, and the part that each came from."""
         rng = np.random.default_rng(seed)
-        part = rng.integers(self.parts, size=check_num_points(n))
+        part = rng.integers(self.parts, size=check_count("n", n))
         x = self.scales * rng.normal(size=(n, self.dim))
         for k in range(self.parts):
             x[part == k] = self.means[k] + x[part == k] @ self.axes[k].T
@@ -101,8 +106,9 @@ class TenGaussians(Density):
     def entropy(self):
         """Return the entropy and three standard errors of it.
 
-        It is that of a part and of the die, in closed form, less what a point leaves unknown of the die: the mean of
-        `-log P(part | x)`, over 20,000 draws, which is all that is estimated.
+        It is that of a part and of the die, in closed form, less what a point leaves
+        unknown of the die: the mean of `-log P(part | x)`, over 20,000 draws, which is
+        all that is estimated.
         """
         x, part = self.draw(20_000, seed=12_345)
         logs = np.concatenate(
@@ -118,7 +124,10 @@ class TenGaussians(Density):
 
 
 class Data(NamedTuple):
-    """Points for training, for choosing when to stop and held out, and their density, `None` where nobody knows it."""
+    """Points for training, for choosing when to stop, and held out.
+
+    And their density, `None` where nobody knows it.
+    """
 
     train: np.ndarray
     choice: np.ndarray
@@ -135,11 +144,15 @@ def split_table(x, seed=0):
 
 
 def load_data(name, folder, settings):
-    """Return a table of `folder`, or draws from a known density. **Raises** `ValueError` for a table without a folder."""
+    """Return a table of `folder`, or draws from a known density.
+
+    **Raises** `ValueError` for a table without a folder.
+    """
     if name in TABLES:
         if folder is None:
             raise ValueError(
-                f"Expected --data with the folder that holds {TABLES[name]}, received none"
+                f"Expected --data with the folder that holds {TABLES[name]}, "
+                "received none"
             )
         return split_table(np.loadtxt(Path(folder) / TABLES[name]))
     density = TenGaussians() if name == "ten Gaussians" else name
@@ -155,7 +168,10 @@ def load_data(name, folder, settings):
 
 
 class Peer:
-    """A worker process under another Python; `ask` sends it one request and returns its answer."""
+    """A worker process under another Python.
+
+    `ask` sends it one request and returns its answer.
+    """
 
     def __init__(self, python, library):
         command = [
@@ -173,7 +189,8 @@ class Peer:
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(
-                f"Expected an answer to {do!r} from the peer's process, received none: see what it wrote above"
+                f"Expected an answer to {do!r} from the peer's process, "
+                "received none: see what it wrote above"
             )
         return json.loads(answer)
 
@@ -238,14 +255,20 @@ def train_ours(flow, x, order, settings):
 
 
 def make_order(num, steps, settings, seed):
-    """Return the rows of all batches, one after another: a new permutation for each pass over the data."""
+    """Return the rows of all batches, one after another.
+
+    A new permutation for each pass over the data.
+    """
     rng, wanted = np.random.default_rng(seed), steps * settings["batch_size"]
     passes = [rng.permutation(num) for _ in range(-(-wanted // num))]
     return np.concatenate(passes)[:wanted]
 
 
 def start_peer(peer, law, d, settings, seed):
-    """Have the peer make a flow. **Raises** `ValueError` unless it trains as many numbers as ours."""
+    """Have the peer make a flow.
+
+    **Raises** `ValueError` unless it trains as many numbers as ours.
+    """
     names = (
         "couplings",
         "hidden",
@@ -268,15 +291,17 @@ def start_peer(peer, law, d, settings, seed):
     )
     if theirs != ours:
         raise ValueError(
-            f"Expected a peer with {ours} parameters, as ours, received one with {theirs}"
+            f"Expected a peer with {ours} parameters, as ours, "
+            f"received one with {theirs}"
         )
 
 
 def judge(ours, theirs, known=None):
     """Return the figures of one comparison.
 
-    `ours` and `theirs` are NLL in nats, `(seeds, points)`; `theirs` may be `None`, and `known`, the true density's, too.
-    A point's difference is its mean over the seeds; `allowed` is `NATS` or one standard error of the mean of those.
+    `ours` and `theirs` are NLL in nats, `(seeds, points)`; `theirs` may be `None`, and
+    `known`, the true density's, too. A point's difference is its mean over the seeds;
+    `allowed` is `NATS` or one standard error of the mean of those.
     """
     figures = {}
     for who, nll in (("ours", ours), ("peer", theirs)):
@@ -284,7 +309,8 @@ def judge(ours, theirs, known=None):
             continue
         if not np.isfinite(nll).all():
             raise ValueError(
-                f"Expected finite log-densities of {who}, received {(~np.isfinite(nll)).sum()} others"
+                f"Expected finite log-densities of {who}, "
+                f"received {(~np.isfinite(nll)).sum()} others"
             )
         figures |= {
             who: round(float(nll.mean()), 5),
@@ -315,7 +341,10 @@ def standard_error(values):
 
 
 def fit(train, nll_of_choice, keep, order, settings):
-    """Train through `order`, and `keep` the weights of the look at the points of choice that had the lowest NLL."""
+    """Train through `order`, and `keep` the weights that did best.
+
+    That is at the look at the points of choice with the lowest NLL.
+    """
     best = np.inf
     for rows in np.split(order, settings["checks"]):
         train(rows)
@@ -326,7 +355,10 @@ def fit(train, nll_of_choice, keep, order, settings):
 
 
 def fit_ours(law, data, settings):
-    """Fit one flow for each seed, compiled once, and return the NLL of the held-out points, `(seeds, points)`."""
+    """Fit one flow for each seed, compiled once.
+
+    Return the NLL of the held-out points, `(seeds, points)`.
+    """
     flow, rows, kept = make_ours(law, data.train.shape[1], settings, 0), [], {}
     compile_ours(flow, settings)
 
@@ -349,7 +381,10 @@ def fit_ours(law, data, settings):
 
 
 def fit_peer(law, data, settings, peer):
-    """Fit one flow of the peer for each seed, on the batches that ours sees, and return the same."""
+    """Fit one flow of the peer for each seed, on the batches that ours sees.
+
+    Return the same.
+    """
     batch_size, results = settings["batch_size"], []
     with Exchange() as files:
         for name in ("choice", "fresh"):
@@ -388,14 +423,17 @@ def measure_pilot(law, data, settings, peers):
 
 
 def measure_nll(law, data, settings, peer=None):
-    """Return the held-out NLL of ours and of the peer, all seeds, and how they compare."""
+    """Return the held-out NLL of ours and the peer, all seeds, and how they compare."""
     theirs = None if peer is None else fit_peer(law, data, settings, peer)
     known = None if data.density is None else -data.density.log_prob(data.fresh)
     return judge(fit_ours(law, data, settings), theirs, known)
 
 
 def faster_threads(peer, call, most):
-    """Set the peer to one thread or to `most`, whichever makes `call`, the best of three, shorter, and return the number."""
+    """Set the peer to one thread or to `most`, and return the number.
+
+    Whichever makes `call`, the best of three, shorter.
+    """
     times = {}
     for num in sorted({1, most}):
         peer.ask("threads", num=num)
@@ -406,7 +444,10 @@ def faster_threads(peer, call, most):
 
 
 def measure_times(law, data, settings, peer=None):
-    """Return ms of a training step and of `log_prob` and `sample` of many rows: ours, the peer's and the ratio."""
+    """Return ms of a training step and of `log_prob` and `sample` of many rows.
+
+    Ours, the peer's and the ratio.
+    """
     flow, rng, num = (
         make_ours(law, data.train.shape[1], settings, 0),
         np.random.default_rng(0),
@@ -441,7 +482,8 @@ def measure_times(law, data, settings, peer=None):
             }
         figures = {}
         for what, call in ours.items():
-            call()  # trace and compile; the first epoch also moves the weights from where they start
+            # Trace and compile; the first epoch also moves the weights.
+            call()
             contenders = {"ours": call}
             if peer is not None:
                 figures[f"{what}_peer_threads"] = faster_threads(
@@ -463,13 +505,16 @@ MEASURES = {"pilot": measure_pilot, "nll": measure_nll, "speed": measure_times}
 
 
 def read_results(path):
-    """Return `figures`, `settings` and `about` of the stored run, the last two by part; empty where there is none."""
+    """Return `figures`, `settings` and `about` of the stored run, the last two by part.
+
+    Empty where there is none.
+    """
     stored = json.loads(path.read_text()) if path.exists() else {}
     return [stored.get(name, {}) for name in ("figures", "settings", "about")]
 
 
 def plan(part, datasets, laws):
-    """Yield the names and the laws of a part in the order in which they are measured."""
+    """Yield the names and the laws of a part, in the order of measurement."""
     for name in datasets:
         for law in laws:
             if part != "pilot" or (name in PILOT and law in PEER):
@@ -477,7 +522,9 @@ def plan(part, datasets, laws):
 
 
 def measure_part(part, args, path):
-    """Measure a part, and write each result at `path` as soon as it is there; what else is stored there stays.
+    """Measure a part, and write each result at `path` as soon as it is there.
+
+    What else is stored there stays.
 
     Figures of the same part that were measured under other settings are removed.
     """
@@ -488,7 +535,8 @@ def measure_part(part, args, path):
         unknown = sorted(set(named or ()) - set(known))
         if unknown:
             raise ValueError(
-                f"Expected {option} among {', '.join(known)}, received {', '.join(unknown)}"
+                f"Expected {option} among {', '.join(known)}, "
+                f"received {', '.join(unknown)}"
             )
     figures, settings, machines = read_results(path)
     chosen = SETTINGS | {"peer": PEER}

@@ -1,8 +1,11 @@
-"""Measure gaussflow against its yardstick: `python -m benchmarks.run` from the repository's root.
+"""Measure gaussflow against its yardstick.
 
-Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend), `memory` (10 million points),
-`transform` (the scalar transform alone), `peers` and `images` (against PyTorch libraries; only where they are named, since
-they need an environment of their own). Each writes `benchmarks/results/PART.json`.
+Start it by `python -m benchmarks.run` from the repository's root.
+
+Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend),
+`memory` (10 million points), `transform` (the scalar transform alone), `peers` and
+`images` (against PyTorch libraries; only where they are named, since they need an
+environment of their own). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -31,7 +34,7 @@ OTHER_OPTIONS = (
 
 
 def in_fresh_process(module, *arguments, backend=None):
-    """Run a module of ours in a new process and return the JSON object it prints last."""
+    """Run a module of ours in a new process; return the JSON object it prints last."""
     environment = dict(os.environ, **({"KERAS_BACKEND": backend} if backend else {}))
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(
@@ -126,7 +129,8 @@ def parse(argv=None):
     parser.add_argument(
         "parts",
         nargs="*",
-        help=f"any of {', '.join(PARTS + NAMED_ONLY)}; {', '.join(PARTS)} when none is named",
+        help=f"any of {', '.join(PARTS + NAMED_ONLY)}; "
+        f"{', '.join(PARTS)} when none is named",
     )
     parser.add_argument(
         "--dims", type=int, nargs="+", default=[2, 64], help="dimensions (even)"
@@ -181,7 +185,8 @@ def parse(argv=None):
     peers.add_argument(
         "--only",
         nargs="+",
-        help="parts: of peers pilot, nll, speed; of images families, glow, speed; the others stay",
+        help="parts: of peers pilot, nll, speed; of images families, glow, speed; "
+        "the others stay",
     )
     peers.add_argument(
         "--families",
@@ -202,7 +207,8 @@ def parse(argv=None):
     unknown = sorted(set(args.parts) - set(PARTS + NAMED_ONLY))
     if unknown:
         parser.error(
-            f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, received {', '.join(unknown)}"
+            f"expected parts among {', '.join(PARTS + NAMED_ONLY)}, "
+            f"received {', '.join(unknown)}"
         )
     known = {
         "peers": {"pilot", "nll", "speed"},
@@ -211,7 +217,8 @@ def parse(argv=None):
     for part in set(args.parts) & set(known):
         if set(args.only or ()) - known[part]:
             parser.error(
-                f"expected --only among {', '.join(sorted(known[part]))} for {part}, received {' '.join(args.only)}"
+                f"expected --only among {', '.join(sorted(known[part]))} for {part}, "
+                f"received {' '.join(args.only)}"
             )
     return args
 
@@ -229,7 +236,8 @@ def main(argv=None):
         print(f"{path.name}: {len(figures)} figures")
         for name, value in figures.items():
             if isinstance(value, dict):
-                value = f"{value['median']:g} ({value['min']:g} to {value['max']:g}, {value['rounds']} rounds)"
+                spread = f"{value['min']:g} to {value['max']:g}"
+                value = f"{value['median']:g} ({spread}, {value['rounds']} rounds)"
             print(f"  {name:48} {value}")
 
 

@@ -1,4 +1,7 @@
-"""Training step, `log_prob` and `sample`: ours against the naive flow, in turn, in one process."""
+"""Training step, `log_prob` and `sample`.
+
+Ours against the naive flow, in turn, in one process.
+"""
 
 import keras
 from keras import ops
@@ -18,7 +21,10 @@ def make_our_flow(d, num_blocks=4, seed=0, jit_compile="auto"):
 
 
 def faster_compiled(function, argument):
-    """Compile with and without XLA, keep what is faster at a tenth of the size, and say which it was."""
+    """Compile with and without XLA, and keep what is faster at a tenth of the size.
+
+    Return which it was, too.
+    """
     times = {}
     for xla in (False, True):
         compiled = compile_function(function, xla)
@@ -32,7 +38,10 @@ def faster_compiled(function, argument):
 
 
 def compare_training(ours, naive, data, settings):
-    """Return the figures of one training step, in ms, and of the first step, in s (build, trace, compile)."""
+    """Return what one training step takes, in ms, and the first one, in s.
+
+    The first builds, traces and compiles.
+    """
     batch = data[:512]
     first = {"ours": seconds(lambda: train_epoch(ours, (batch,)))}
     first["naive"] = seconds(lambda: train_epoch(naive, (batch, batch)))
@@ -60,7 +69,10 @@ def compare_training(ours, naive, data, settings):
 
 
 def compare_calls(our_call, naive_function, argument, settings):
-    """Return the figures of one call on all points, in s: ours, the naive function eager, and compiled."""
+    """Return the figures of one call on all points, in s.
+
+    Ours, the naive function eager, and compiled.
+    """
     compiled, xla = faster_compiled(
         naive_function, argument[: max(len(argument) // 10, 1)]
     )

@@ -1,4 +1,7 @@
-"""The mixture-CDF transform alone, forward and gradient: exact tails against the clipped textbook formulas."""
+"""The mixture-CDF transform alone, forward and gradient.
+
+Exact tails against the clipped textbook formulas.
+"""
 
 import keras
 import numpy as np
@@ -9,7 +12,10 @@ from benchmarks.naive import gaussianize
 
 
 def gradient_function(loss, xla):
-    """Return a compiled function from `arguments` to the gradient of `loss` in each of them, as NumPy arrays."""
+    """Return a compiled function from `arguments` to the gradients of `loss` in them.
+
+    These are NumPy arrays.
+    """
     if keras.backend.backend() == "jax":
         import jax
 
@@ -31,7 +37,10 @@ def gradient_function(loss, xla):
 
 
 def measure_transform(d, settings, num_components=8, batch=512):
-    """Return ms per forward and gradient of d moved dimensions, with and without XLA (JAX: always with)."""
+    """Return ms per forward and gradient of d moved dimensions.
+
+    With XLA and without; of JAX always with.
+    """
     from gaussflow.mixture import MixtureCDF
 
     scalar, rng = MixtureCDF(num_components), np.random.default_rng(0)

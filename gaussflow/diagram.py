@@ -14,35 +14,34 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from .marginal import Marginal
-from .plot import COLORS, finish, new_axes
+from .plot import COLORS, COLUMN, finish, new_axes
 
 # %% auto #0
-__all__ = ['read_layers', 'as_halves', 'diagram_box', 'fit_diagram', 'diagram_path', 'diagram_lines', 'diagram_coupling',
-           'coupling_diagram']
+__all__ = ['coupling_diagram']
+
+# %% ../nbs/73_diagram.ipynb #unfold
+def unfold(
+    item: Any,  # A mask or a layer; a flow, a chain, or a list of masks and layers
+) -> list:  # Masks and layers
+    "Flatten flows, chains and lists; a list of booleans is a mask."
+    parts = getattr(item, "bijector_layers", getattr(item, "bijectors", None))
+    if parts is None and isinstance(item, list | tuple | np.ndarray):
+        whole = bool | int | np.bool_ | np.integer
+        parts = None if all(isinstance(v, whole) for v in item) else item
+    return [item] if parts is None else [p for part in parts for p in unfold(part)]
 
 # %% ../nbs/73_diagram.ipynb #read-layers
 def read_layers(
     layers: Any,  # A mask or a layer; a flow, a chain, or a list of masks and layers
-) -> list[
-    tuple[str, np.ndarray | None]
-]:  # Name and mask of each; all False: each number moved alone; None: all mixed
-    "Return what a diagram has to know of each layer. **Raises** `ValueError` for no mask, for bad ones, and for several lengths."
+) -> list[tuple[str, np.ndarray | None]]:  # Name and mask of each
+    """Return what a diagram has to know of each layer.
 
-    def unfold(item):
-        parts = getattr(item, "bijector_layers", getattr(item, "bijectors", None))
-        if parts is None and isinstance(item, list | tuple | np.ndarray):
-            parts = (
-                None
-                if all(isinstance(v, bool | int | np.bool_ | np.integer) for v in item)
-                else item
-            )
-        return [item] if parts is None else [p for part in parts for p in unfold(part)]
-
+    **Raises** `ValueError` for no mask, for bad ones, and for several lengths.
+    """
     found = []
     for item in unfold(layers):
-        mask = getattr(
-            item, "mask", item if isinstance(item, list | tuple | np.ndarray) else None
-        )
+        listed = isinstance(item, list | tuple | np.ndarray)
+        mask = getattr(item, "mask", item if listed else None)
         if mask is None and not hasattr(item, "forward_and_log_det"):
             raise ValueError(
                 f"Expected a mask of booleans, or a layer, received {item!r}"
@@ -59,26 +58,24 @@ def read_layers(
         found.append((item, kept))
     sizes = {len(kept) for _, kept in found if kept is not None}
     if len(sizes) != 1:
-        raise ValueError(
-            f"Expected masks of one length, received {f'lengths {sorted(sizes)}' if sizes else 'no mask'}"
-        )
+        lengths = f"lengths {sorted(sizes)}" if sizes else "no mask"
+        raise ValueError(f"Expected masks of one length, received {lengths}")
     nothing = np.zeros(sizes.pop(), dtype=bool)
-    alone = lambda item: (
-        isinstance(item, Marginal)
-        or (hasattr(item, "scalar") and getattr(item, "conditioner", None) is None)
-    )
+
+    def alone(item):
+        listens = getattr(item, "conditioner", None) is not None
+        return isinstance(item, Marginal) or (hasattr(item, "scalar") and not listens)
+
     return [
         (type(item).__name__, nothing if kept is None and alone(item) else kept)
         for item, kept in found
     ]
 
-
+# %% ../nbs/73_diagram.ipynb #as-halves
 def as_halves(
     parts: Sequence[tuple[str, np.ndarray | None]],  # As `read_layers` gives them
-) -> list[
-    tuple[str, np.ndarray | None]
-]:  # The same with two lines: what the first mask keeps, and the rest
-    "Return layers of two halves. **Raises** `ValueError` unless all masks are one mask and its swap."
+) -> list[tuple[str, np.ndarray | None]]:  # The same with two lines
+    "Return layers of two halves. **Raises** `ValueError` for other masks."
     first = next(kept for _, kept in parts if kept is not None and kept.any())
     short = {
         first.tobytes(): [True, False],
@@ -100,41 +97,22 @@ def diagram_box(
     centre: tuple[float, float],  # Middle of the box
     size: tuple[float, float],  # Width and height
     text: str,  # What stands in it
-    color: str,  # Its ground; on white the text is dark
+    color: str,  # Its ground; on grey the text is white
 ) -> None:
     "Draw a box with a text, upright where the box is."
     (x, y), (width, height) = centre, size
-    edge, ink = (
-        (COLORS["muted"], COLORS["reference"])
-        if color == "white"
-        else ("none", "white")
-    )
-    shape = {
-        "boxstyle": "round,pad=0,rounding_size=0.12",
-        "fc": color,
-        "ec": edge,
-        "zorder": 3,
-    }
-    ax.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, **shape)
-    )
-    length = 0.19 * len(
-        re.sub(r"[$_^{}]|\\[,;!]", "", re.sub(r"\\[A-Za-z]+", "X", text))
-    )
-    font = 10.0 * min(1.0, max(size) / length)
-    ax.text(
-        x,
-        y,
-        text,
-        ha="center",
-        va="center",
-        color=ink,
-        fontsize=font,
-        rotation=90 * (height > width),
-        zorder=4,
-    )
+    edge = COLORS["muted"] if color == "white" else "none"
+    ink = "white" if color == COLORS["muted"] else COLORS["reference"]
+    shape = {"boxstyle": "round,pad=0,rounding_size=0.12", "fc": color, "ec": edge}
+    corner = (x - width / 2, y - height / 2)
+    ax.add_patch(FancyBboxPatch(corner, width, height, zorder=3, **shape))
+    # A command of TeX is about as wide as one letter, its brackets are nothing.
+    letters = re.sub(r"[$_^{}]|\\[,;!]", "", re.sub(r"\\[A-Za-z]+", "X", text))
+    font = 12.5 * min(1.0, max(size) / (0.27 * len(letters)))
+    style = {"ha": "center", "va": "center", "color": ink, "fontsize": font}
+    ax.text(x, y, text, rotation=90 * (height > width), zorder=4, **style)
 
-
+# %% ../nbs/73_diagram.ipynb #fit-diagram
 def fit_diagram(
     ax: Axes,  # Axes with a diagram in it
     xlim: tuple[float, float],  # Its width
@@ -147,78 +125,55 @@ def fit_diagram(
     ax.axis("off")
     size = np.abs(np.diff([xlim, ylim], axis=1)).ravel()
     if resize:
-        unit = min(unit, *(np.array([11.0, 9.0]) / size))
+        unit = min(unit, *(np.array([COLUMN, 9.0]) / size))
         ax.figure.set_size_inches(unit * size + [0.1, 0.4])
     else:
         frame = ax.get_window_extent()
         unit = min(frame.width / size[0], frame.height / size[1]) / ax.figure.dpi
     for text in ax.texts:
-        text.set_fontsize(text.get_fontsize() * min(unit / 0.42, 1.4))
+        text.set_fontsize(text.get_fontsize() * min(unit / 0.42, 1.5))
 
-# %% ../nbs/73_diagram.ipynb #diagram-lines
+# %% ../nbs/73_diagram.ipynb #diagram-path
 def diagram_path(
     ax: Axes,  # Axes to draw in
     *points: tuple[float, float],  # Corners
     head: bool = True,  # End in an arrow's head
 ) -> None:
     "Draw a line through points."
-    style = {"color": COLORS["muted"], "lw": 1.3, "zorder": 2}
+    style = {"color": COLORS["muted"], "lw": 1.5, "zorder": 2}
     ax.plot(*np.transpose(points), solid_capstyle="butt", **style)
     if head:
-        arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+        arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
         ax.annotate("", points[-1], points[-2], arrowprops=arrow | style, zorder=2)
 
-
+# %% ../nbs/73_diagram.ipynb #diagram-lines
 def diagram_lines(
     ax: Axes,  # Axes to draw in
     rows: np.ndarray,  # Height of each line
     end: float,  # Where the lines end; they begin at 0
     letters: Sequence[str],  # What enters and what leaves
     names: Sequence[Any],  # Subscript of each line
-    kept: np.ndarray
-    | None = None,  # A mask: brackets join the neighbours that it keeps or moves
+    kept: np.ndarray | None = None,  # A mask: brackets join neighbours of one kind
 ) -> None:
-    "Draw the lines and write what enters and what leaves: data in blue, latent variables in orange."
-    for letter, x, side, ha in zip(letters, (0.0, end), (-1, 1), ("right", "left")):
-        style = {
-            "ha": ha,
-            "va": "center",
-            "color": COLORS["data" if letter == "x" else "latent"],
-            "fontsize": 12,
-        }
+    "Draw the lines, and what enters and leaves: data in blue, latents in dark orange."
+    runs = []
+    if kept is not None:
+        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(kept)) + 1)
+    for letter, x, side in zip(letters, (0.0, end), (-1, 1)):
+        style = {"ha": "right" if side < 0 else "left", "va": "center", "fontsize": 13}
+        style["color"] = COLORS["data"] if letter == "x" else "#b36b00"
         for y, name in zip(rows, names):
             ax.text(x + 0.1 * side, y, f"${letter}_{{{name}}}$", **style)
-        for run in (
-            []
-            if kept is None
-            else np.split(np.arange(len(rows)), np.flatnonzero(np.diff(kept)) + 1)
-        ):
-            ends, at = rows[run[[0, -1]]], x + 0.85 * side
-            ax.plot(
-                [at - 0.12 * side, at, at, at - 0.12 * side],
-                np.repeat(ends + [-0.3, 0.3], 2),
-                color=COLORS["muted"],
-                lw=1.0,
-            )
-            ax.text(
-                at + 0.12 * side,
-                ends.mean(),
-                f"${letter}_{'a' if kept[run[0]] else 'b'}$",
-                **style,
-            )
+        at, tip = x + 0.85 * side, x + 0.73 * side
+        for run in runs:
+            ends = rows[run[[0, -1]]]
+            heights = np.repeat(ends + [-0.3, 0.3], 2)
+            ax.plot([tip, at, at, tip], heights, color=COLORS["muted"], lw=1.2)
+            text = f"${letter}_{'a' if kept[run[0]] else 'b'}$"
+            ax.text(at + 0.12 * side, ends.mean(), text, **style)
+    arrow = {"arrowstyle": "->", "color": COLORS["reference"], "shrinkA": 0}
     for y in rows:
-        ax.annotate(
-            "",
-            (end, y),
-            (0.0, y),
-            zorder=1,
-            arrowprops={
-                "arrowstyle": "->",
-                "color": COLORS["reference"],
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
-        )
+        ax.annotate("", (end, y), (0.0, y), zorder=1, arrowprops=arrow | {"shrinkB": 0})
 
 # %% ../nbs/73_diagram.ipynb #diagram-coupling
 def diagram_coupling(
@@ -231,113 +186,99 @@ def diagram_coupling(
     scalars: Sequence[str],  # Text of the box on each line
     widths: tuple[float, float],  # Of the conditioner and of the other boxes
 ) -> float:  # Where the layer ends
-    "Draw dots on the kept lines, arrows from them to the conditioner, and from it to the boxes on the moved lines."
+    "Draw dots on the kept lines, and through the conditioner the way to the boxes."
     listens = bool(kept.any())
     at, rail = x + widths[0] / 2, x + widths[0] + 0.3 if listens else x - 0.3
     middle = rail + 0.3 + widths[1] / 2
     for side in (-1, 1) if listens else ():
         here = side * (rows - level) > 0
         if (kept & here).any():
-            diagram_path(
-                ax, (at, side * max(side * rows[kept & here])), (at, level + 0.3 * side)
-            )
+            farthest = side * max(side * rows[kept & here])
+            diagram_path(ax, (at, farthest), (at, level + 0.3 * side))
         for y in rows[~kept & here]:
-            diagram_path(
-                ax,
-                (rail, level),
-                (rail, y - 0.47 * side),
-                (middle, y - 0.47 * side),
-                (middle, y - 0.27 * side),
-            )
+            turn = y - 0.47 * side
+            corners = (rail, level), (rail, turn), (middle, turn)
+            diagram_path(ax, *corners, (middle, y - 0.27 * side))
     if listens:
         diagram_path(ax, (at, level), (rail, level), head=False)
-        ax.plot(
-            np.full(kept.sum(), at),
-            rows[kept],
-            "o",
-            color=COLORS["reference"],
-            ms=4.5,
-            zorder=3,
-        )
+        dot = {"color": COLORS["reference"], "ms": 5.5, "zorder": 3}
+        ax.plot(np.full(kept.sum(), at), rows[kept], "o", **dot)
         diagram_box(ax, (at, level), (widths[0], 0.6), theta, COLORS["muted"])
     for y, scalar in zip(rows[~kept], np.asarray(scalars)[~kept]):
         diagram_box(ax, (middle, y), (widths[1], 0.54), scalar, COLORS["other"])
     return middle + widths[1] / 2
 
+# %% ../nbs/73_diagram.ipynb #spread-rows
+def spread_rows(
+    n: int,  # Lines
+    single: np.ndarray | None,  # The mask of a layer that is drawn alone
+) -> tuple[np.ndarray, float]:  # Height of each line, and of the conditioners
+    "Place the lines, and the conditioner above them or, of one layer, among them."
+    rows = np.arange(n) * max(1.0, 2.0 - 0.25 * n)
+    if single is None:
+        return rows, -1.15
+    # Room for the conditioner where the mask changes, near to the middle.
+    edges = np.flatnonzero(np.diff(single)) + 1
+    edge = edges[np.argmin(np.abs(edges - n / 2))]
+    rows = rows / rows[1] + 1.3 * (np.arange(n) >= edge)
+    return rows, rows[edge - 1 : edge + 1].mean()
+
 # %% ../nbs/73_diagram.ipynb #coupling-diagram
 def coupling_diagram(
-    layers: Any,  # One layer: a mask or a coupling; a stack: a flow, a chain, or a list of masks and layers
+    layers: Any,  # A mask or a coupling; a stack: a flow, a chain, or a list of such
     *,
-    halves: bool = False,  # Two lines, the kept and the moved part, in place of one for each dimension
+    halves: bool = False,  # Two lines, the kept and the moved part
     direction: str = "forward",  # From x to z; "inverse": from z to x
-    scalar: str
-    | None = None,  # Text of the boxes on the moved lines; `h` when left out
+    scalar: str | None = None,  # Text of the boxes on moved lines; `h` when left out
     ax: Axes | None = None,  # Where to draw
     title: str | None = None,  # Title
 ) -> Axes:  # The axes drawn in
-    "Draw what one coupling, or each of a stack, keeps, moves and listens to. **Raises** `ValueError` as `read_layers` does."
+    """Draw what one coupling, or each of a stack, keeps, moves and listens to.
+
+    **Raises** `ValueError` for another direction, no mask, bad ones, and masks of
+    several lengths.
+
+    >>> coupling_diagram([[True, False], [False, True]], title="Two").get_title()
+    'Two'
+    """
     if direction not in ("forward", "inverse"):
         raise ValueError(
             f"Expected direction 'forward' or 'inverse', received {direction!r}"
         )
-    forward, parts = (
-        direction == "forward",
-        as_halves(read_layers(layers)) if halves else read_layers(layers),
+    forward, parts = direction == "forward", read_layers(layers)
+    if halves:
+        parts = as_halves(parts)
+    single = len(parts) == 1
+    n = max(len(kept) for _, kept in parts if kept is not None)
+    names = ["a", "b"] if halves else list(range(1, n + 1))
+    first, last = ("x", "z") if forward else ("z", "x")
+    h = "h" if forward else "h^{-1}"
+    texts = [f"${h}$" if scalar is None else scalar] * n
+    if single and scalar is None:
+        thetas = ["\\theta"] * n if halves else [f"\\theta_{{{i}}}" for i in names]
+        texts = [f"${h}({first}_{{{i}}};\\,{t})$" for i, t in zip(names, thetas)]
+    box = (
+        0.19 * len(scalar) + 0.4 if scalar else 0.7 + 1.4 * single + 0.3 * (not forward)
     )
-    letters, order = (
-        ("x", "z") if forward else ("z", "x"),
-        list(enumerate(parts, start=1))[:: 1 if forward else -1],
-    )
-    names = (
-        ["a", "b"]
-        if halves
-        else range(1, 1 + max(len(kept) for _, kept in parts if kept is not None))
-    )
-    single, h = len(parts) == 1, "h" if forward else "h^{-1}"
-    inner = [
-        f"({letters[0]}_{{{n}}};\\,\\theta{'' if halves else f'_{{{n}}}'})"
-        if single
-        else ""
-        for n in names
-    ]
-    scalars = [f"${h}{arguments}$" if scalar is None else scalar for arguments in inner]
-    rows, level = np.arange(len(names)) * max(1.0, 2.0 - 0.25 * len(names)), -1.15
-    if single:  # room for the conditioner where the mask changes, as near to the middle as it can be
-        edges = np.flatnonzero(np.diff(parts[0][1])) + 1
-        edge = edges[np.argmin(np.abs(edges - len(names) / 2))]
-        rows = rows / rows[1] + 1.3 * (np.arange(len(names)) >= edge)
-        level = rows[edge - 1 : edge + 1].mean()
-    ax, new = (new_axes(), True) if ax is None else (ax, False)
-    widths = (
-        1.6 if single else 0.9,
-        0.19 * len(scalar) + 0.4
-        if scalar
-        else 0.7 + 1.4 * single + 0.3 * (not forward),
-    )
-    x, low, high = 0.6, rows[0] - 0.65, rows[-1] + 0.65
-    for i, (name, kept) in order:
+    widths = (1.6 if single else 0.9, box)
+    rows, level = spread_rows(n, parts[0][1] if single else None)
+    low, high = rows[0] - 0.65, rows[-1] + 0.65
+
+    new = ax is None
+    ax = new_axes() if new else ax
+    x, numbered = 0.6, list(enumerate(parts, start=1))
+    for i, (name, kept) in numbered if forward else numbered[::-1]:
         if kept is None:
-            diagram_box(
-                ax,
-                (x + 0.3, (low + high) / 2),
-                (0.6, high - low),
-                name if forward else f"{name}, inverse",
-                "white",
-            )
+            text = name if forward else f"{name}, inverse"
+            centre, size = (x + 0.3, (low + high) / 2), (0.6, high - low)
+            diagram_box(ax, centre, size, text, "white")
             x += 0.95
         else:
-            theta = f"$\\Theta({letters[0]}_a)$" if single else f"$\\Theta_{{{i}}}$"
-            x = 0.35 + diagram_coupling(
-                ax, x, rows, kept, level, theta, scalars, widths
-            )
-    brackets = single and not halves
-    diagram_lines(ax, rows, x + 0.3, letters, names, parts[0][1] if brackets else None)
-    pad = 1.75 if brackets else 0.85
-    fit_diagram(
-        ax,
-        (-pad, x + 0.3 + pad),
-        (high + 0.1, min(low, level - 0.4) - 0.1),
-        0.55 if single else 0.42,
-        new,
-    )
+            theta = f"$\\Theta({first}_a)$" if single else f"$\\Theta_{{{i}}}$"
+            x = diagram_coupling(ax, x, rows, kept, level, theta, texts, widths) + 0.35
+    brackets = parts[0][1] if single and not halves else None
+    diagram_lines(ax, rows, x + 0.3, (first, last), names, brackets)
+    pad = 0.85 if brackets is None else 1.75
+    width, height = (-pad, x + 0.3 + pad), (high + 0.1, min(low, level - 0.4) - 0.1)
+    fit_diagram(ax, width, height, 0.75 if single else 0.62, new)
     return finish(ax, title=title)

@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .densities import check_num_points, check_positive
+from .densities import check_positive
+from .events import check_count
 
 # %% auto #0
-__all__ = ['IDX_TYPES', 'parse_idx', 'StoredArray', 'one_error', 'read_member', 'stored_arrays', 'choose_array', 'load_images',
-           'load_labels', 'LabelledImages', 'digits8', 'table_places', 'IndependentPixels']
+__all__ = ['load_images', 'load_labels', 'LabelledImages', 'digits8', 'IndependentPixels']
 
-# %% ../nbs/71_images.ipynb #parse-idx
+# %% ../nbs/71_images.ipynb #idx-types-table
 IDX_TYPES: dict[int, str] = {
     0x08: "u1",
     0x09: "i1",
@@ -36,43 +36,40 @@ IDX_TYPES: dict[int, str] = {
     0x0E: "f8",
 }
 
-
+# %% ../nbs/71_images.ipynb #parse-idx
 def parse_idx(
     content: bytes,  # What an idx file holds, already unpacked
 ) -> np.ndarray:  # The array, in the machine's order of bytes
     """Return the array of an idx file.
 
-    **Raises** `ValueError` for another beginning, and where the length is not the one that the beginning tells.
+    **Raises** `ValueError` for another beginning, and where the length is not the one
+    that the beginning tells.
 
-    **Source** [LeCun, Cortes and Burges](http://yann.lecun.com/exdb/mnist/), "The IDX file format".
+    **Source** [LeCun, Cortes and Burges](http://yann.lecun.com/exdb/mnist/), "The IDX
+    file format".
     """
-    if (
-        len(content) < 4
-        or content[:2] != b"\0\0"
-        or content[2] not in IDX_TYPES
-        or not 1 <= content[3] <= 64
-    ):
+    known = len(content) >= 4 and content[:2] == b"\0\0" and content[2] in IDX_TYPES
+    if not known or not 1 <= content[3] <= 64:
         types = " ".join(f"{code:02x}" for code in IDX_TYPES)
-        found = content[:4].hex(" ") or "nothing"
         raise ValueError(
-            f"Expected 00 00 TYPE AXES with TYPE one of {types} and 1 to 64 AXES, received {found}"
+            f"Expected 00 00 TYPE AXES with TYPE one of {types} and 1 to 64 AXES, "
+            f"received {content[:4].hex(' ') or 'nothing'}"
         )
     dtype, start = np.dtype(IDX_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
         raise ValueError(
-            f"Expected {start} bytes before the numbers, received a file of {len(content)}"
+            f"Expected {start} bytes before the numbers, "
+            f"received a file of {len(content)}"
         )
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     wanted = start + dtype.itemsize * math.prod(shape)
     if len(content) != wanted:
         raise ValueError(
-            f"Expected {wanted} bytes for {dtype.name} of shape {shape}, received {len(content)}"
+            f"Expected {wanted} bytes for {dtype.name} of shape {shape}, "
+            f"received {len(content)}"
         )
-    return (
-        np.frombuffer(content[start:], dtype.newbyteorder(">"))
-        .reshape(shape)
-        .astype(dtype)
-    )
+    numbers = np.frombuffer(content[start:], dtype.newbyteorder(">"))
+    return numbers.reshape(shape).astype(dtype)
 
 # %% ../nbs/71_images.ipynb #stored-array
 class StoredArray(NamedTuple):
@@ -82,68 +79,62 @@ class StoredArray(NamedTuple):
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
 
-
+# %% ../nbs/71_images.ipynb #one-error
 @contextmanager
 def one_error(
     path: Path,  # File that is being read
 ) -> Iterator[None]:
     "Turn what readers raise for a broken file into a `ValueError` that names it."
+    broken = gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, ValueError
     try:
         yield
-    except (
-        EOFError,
-        gzip.BadGzipFile,
-        zlib.error,
-        zipfile.BadZipFile,
-        ValueError,
-    ) as error:
+    except broken as error:
         raise ValueError(
             f"Expected a whole file of numbers, received {path.name}: {error}"
         ) from error
 
-
+# %% ../nbs/71_images.ipynb #read-member
 def read_member(
     path: Path,  # An .npz file
     name: str,  # Name of an array in it
 ) -> np.ndarray:
-    "Return one array of an .npz file. **Raises** `ValueError` for a broken one, and for Python objects."
+    "Return one array of an .npz file. **Raises** `ValueError` as `one_error` says."
     with one_error(path), np.load(path, allow_pickle=False) as archive:
         return archive[name]
 
+# %% ../nbs/71_images.ipynb #npz-headers
+def npz_headers(
+    path: Path,  # An .npz file
+) -> dict[str, StoredArray]:  # Its arrays by name, none of them read
+    "Read the headers of an archive's arrays."
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                continue
+            with archive.open(member) as stream:
+                first = np.lib.format.read_magic(stream) == (1, 0)
+                version = "1" if first else "2"
+                read = getattr(np.lib.format, f"read_array_header_{version}_0")
+                shape, _, dtype = read(stream)
+            name = member.removesuffix(".npy")
+            found[name] = StoredArray(dtype, shape, partial(read_member, path, name))
+    return found
+
 # %% ../nbs/71_images.ipynb #stored-arrays
 def stored_arrays(
-    path: str
-    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-) -> dict[
-    str, StoredArray
-]:  # The arrays by name; the only one of an idx or .npy file has the name ""
+    path: str | PathLike,  # An idx, .npy or .npz file; the first two also in gzip
+) -> dict[str, StoredArray]:  # The arrays by name, "" where the file gives none
     """Return what a file holds, without reading the arrays of an .npz file.
 
-    **Raises** `ValueError` for a broken file and for another kind, `FileNotFoundError` for none.
+    **Raises** `ValueError` for a broken file and for another kind, `FileNotFoundError`
+    for none.
     """
-    path, found = Path(path), {}
+    path = Path(path)
     with path.open("rb") as file, one_error(path):
-        if file.read(4) in (
-            b"PK\3\4",
-            b"PK\5\6",
-        ):  # a zip archive, the second an empty one
-            with zipfile.ZipFile(path) as archive:
-                for member in (
-                    name for name in archive.namelist() if name.endswith(".npy")
-                ):
-                    with archive.open(member) as stream:
-                        first = np.lib.format.read_magic(stream) == (1, 0)
-                        read_header = (
-                            np.lib.format.read_array_header_1_0
-                            if first
-                            else np.lib.format.read_array_header_2_0
-                        )
-                        shape, _, dtype = read_header(stream)
-                    name = member.removesuffix(".npy")
-                    found[name] = StoredArray(
-                        dtype, shape, partial(read_member, path, name)
-                    )
-            return found
+        # A zip archive; the second beginning is that of an empty one.
+        if file.read(4) in (b"PK\3\4", b"PK\5\6"):
+            return npz_headers(path)
         file.seek(0)
         content = file.read()
         if content.startswith(b"\x1f\x8b"):
@@ -154,7 +145,8 @@ def stored_arrays(
             array = parse_idx(content)
         else:
             raise ValueError(
-                f"its first bytes are {content[:4].hex(' ') or 'none'}, not those of idx, .npy or .npz"
+                f"its first bytes are {content[:4].hex(' ') or 'none'}, "
+                "not those of idx, .npy or .npz"
             )
     return {"": StoredArray(array.dtype, array.shape, lambda: array)}
 
@@ -165,18 +157,18 @@ def choose_array(
     fits: Callable[[StoredArray], bool],  # Whether an array can be what is wanted
     wanted: str,  # What is wanted, in words
 ) -> np.ndarray:  # The array, in the machine's order of bytes
-    "Return one array of a file. **Raises** `ValueError` where none, several or another one fits, with the list of all."
+    """Return one array of a file.
+
+    **Raises** `ValueError` where none, several or another one fits, with a list of all.
+    """
     arrays = stored_arrays(path)
-    listed = (
-        "; ".join(
-            f"{f'{name!r}: ' if name else ''}{a.dtype} {a.shape}"
-            for name, a in arrays.items()
-        )
-        or "no array"
-    )
+    names = {name: f"{name!r}: " if name else "" for name in arrays}
+    described = [f"{names[name]}{a.dtype} {a.shape}" for name, a in arrays.items()]
+    listed = "; ".join(described) or "no array"
     if key is not None and "" in arrays:
         raise ValueError(
-            f"Expected key=None for a file of one array without a name, received key={key!r}"
+            "Expected key=None for a file of one array without a name, "
+            f"received key={key!r}"
         )
     if key is not None and key not in arrays:
         raise ValueError(f"Expected a key of {listed}, received key={key!r}")
@@ -189,85 +181,98 @@ def choose_array(
 
 # %% ../nbs/71_images.ipynb #load-images
 def load_images(
-    path: str
-    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-    key: str
-    | None = None,  # Name of an array of an .npz file; `None`: the only one that can be images
+    path: str | PathLike,  # An idx, .npy or .npz file; the first two also in gzip
+    key: str | None = None,  # Which array of an .npz file; `None`: the only images
 ) -> np.ndarray:  # `(n, height, width, channels)`, in the file's dtype
     """Return the images in a file; grey ones without an axis of channels get one.
 
-    **Raises** `ValueError` for a broken file, and unless one array of three or four axes fits: with what was found.
+    **Raises** `ValueError` for a broken file, and unless one array of three or four
+    axes fits: with what was found.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/grey.npy", np.zeros((5, 28, 28), "uint8"))
+    ...     load_images(f"{folder}/grey.npy").shape
+    (5, 28, 28, 1)
     """
     fits = lambda a: (
         len(a.shape) in (3, 4) and 0 not in a.shape and a.dtype.kind in "iuf"
     )
-    images = choose_array(
-        path, key, fits, "images (n, height, width) or (n, height, width, channels)"
-    )
+    wanted = "images (n, height, width) or (n, height, width, channels)"
+    images = choose_array(path, key, fits, wanted)
     return images[..., None] if images.ndim == 3 else images
 
-
+# %% ../nbs/71_images.ipynb #load-labels
 def load_labels(
-    path: str
-    | PathLike,  # An idx, .npy or .npz file; idx and .npy may be packed by gzip
-    key: str
-    | None = None,  # Name of an array of an .npz file; `None`: the only one that can be labels
+    path: str | PathLike,  # An idx, .npy or .npz file; the first two also in gzip
+    key: str | None = None,  # Which array of an .npz file; `None`: the only labels
 ) -> np.ndarray:  # `(n,)`, in the file's dtype
     """Return the labels in a file.
 
-    **Raises** `ValueError` for a broken file, and unless one array of one axis and whole numbers fits: with what was found.
+    **Raises** `ValueError` for a broken file, and unless one array of one axis and
+    integers fits: with what was found.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/both.npz", x=np.zeros((3, 8, 8)), y=np.array([7, 2, 1]))
+    ...     load_labels(f"{folder}/both.npz").tolist()
+    [7, 2, 1]
     """
     fits = lambda a: len(a.shape) == 1 and 0 not in a.shape and a.dtype.kind in "iu"
-    return choose_array(path, key, fits, "labels (n,), whole numbers")
+    return choose_array(path, key, fits, "labels (n,), integers")
 
-# %% ../nbs/71_images.ipynb #digits
+# %% ../nbs/71_images.ipynb #labelled-images
 class LabelledImages(NamedTuple):
-    "Images and what they show."
+    """Images and what they show.
+
+    >>> images, labels = digits8()
+    >>> labels[:5].tolist()
+    [0, 1, 2, 3, 4]
+    """
 
     images: np.ndarray  # `(n, height, width, channels)`
     labels: np.ndarray  # `(n,)`
 
-
+# %% ../nbs/71_images.ipynb #digits
 def digits8() -> LabelledImages:
-    "Return scikit-learn's 1,797 digits: `uint8` images `(1797, 8, 8, 1)` of values 0 to 16, and `int64` labels 0 to 9."
-    from sklearn.datasets import (
-        load_digits,
-    )  # here, since it takes a second that the loaders above do not need
+    """Return scikit-learn's 1,797 digits, of values 0 to 16, and their labels 0 to 9.
+
+    **Shapes** Images `(1797, 8, 8, 1)`, `uint8`; labels `(1797,)`, `int64`.
+
+    >>> digits8().images.shape, int(digits8().images.max())
+    ((1797, 8, 8, 1), 16)
+    """
+    # Here, since it takes a second that the loaders do not need.
+    from sklearn.datasets import load_digits
 
     found = load_digits()
-    return LabelledImages(
-        found.images[..., None].astype("uint8"), found.target.astype("int64")
-    )
+    images = found.images[..., None].astype("uint8")
+    return LabelledImages(images, found.target.astype("int64"))
 
 # %% ../nbs/71_images.ipynb #table-places
 def table_places(
-    x: np.ndarray,  # Images of whole numbers, `(n, ...)`
+    x: np.ndarray,  # Images of integers, `(n, ...)`
     num_values: int,  # How many values a number can take
-    event_shape: tuple[int, ...]
-    | None = None,  # Shape that an image must have; any when left out
-) -> Iterator[
-    np.ndarray
-]:  # Blocks `(rows, D)` of places in a table `(D * num_values,)`
-    "Return for each number its place in a flat table. **Raises** `ValueError` for another shape, for others than 0 .. num_values - 1."
-    x = np.asarray(x)
-    wanted = (
-        "(n, height, width, channels)"
-        if event_shape is None
-        else f"(n, {', '.join(map(str, event_shape))})"
-    )
-    if (
-        x.dtype.kind not in "iu"
-        or x.ndim < 2
-        or x.size == 0
-        or event_shape not in (None, x.shape[1:])
-    ):
+    event_shape: tuple[int, ...] | None = None,  # That of an image; any when left out
+) -> Iterator[np.ndarray]:  # Blocks `(rows, D)` of places in `(D * num_values,)`
+    """Return for each number its place in a flat table.
+
+    **Raises** `ValueError` for another shape, and for others than 0 .. num_values - 1.
+    """
+    x, wanted = np.asarray(x), "height, width, channels"
+    if event_shape is not None:
+        wanted = ", ".join(map(str, event_shape))
+    whole = x.dtype.kind in "iu" and x.ndim > 1 and x.size > 0
+    if not whole or event_shape not in (None, x.shape[1:]):
         raise ValueError(
-            f"Expected whole numbers of shape {wanted}, received {x.dtype} of shape {x.shape}"
+            f"Expected integers of shape (n, {wanted}), "
+            f"received {x.dtype} of shape {x.shape}"
         )
     low, high = int(x.min()), int(x.max())
     if low < 0 or high >= num_values:
         raise ValueError(
-            f"Expected values from 0 to {num_values - 1}, received values from {low} to {high}"
+            f"Expected values from 0 to {num_values - 1}, "
+            f"received values from {low} to {high}"
         )
     flat = x.reshape(len(x), -1)
     rows, start = max(1, 2**21 // flat.shape[1]), num_values * np.arange(flat.shape[1])
@@ -277,10 +282,15 @@ def table_places(
 
 # %% ../nbs/71_images.ipynb #independent-pixels
 class IndependentPixels:
-    """A probability of integer images in which every pixel stands alone: the baseline of image models.
+    """A probability of integer images in which every pixel stands alone.
 
-    `P(x)` is the product over pixels of `(count_i(x_i) + smoothing) / (n + smoothing * num_values)`: Laplace's rule for
+    The baseline of image models. `P(x)` is the product over pixels of
+    `(count_i(x_i) + smoothing) / (n + smoothing * num_values)`: Laplace's rule for
     `smoothing=1`, which is the default. Computes in float64.
+
+    >>> baseline = IndependentPixels(num_values=17).fit(digits8().images)
+    >>> round(baseline.bits_per_dim(digits8().images), 2)
+    2.42
     """
 
     def __init__(
@@ -289,52 +299,52 @@ class IndependentPixels:
         smoothing: float = 1.0,  # Added to every count, > 0
     ):
         check_positive(smoothing=smoothing)
-        self.num_values, self.smoothing = (
-            check_num_points(num_values, "a number of values num_values"),
-            float(smoothing),
-        )
-        self.probabilities: np.ndarray | None = (
-            None  # `(*event_shape, num_values)` once fitted
-        )
+        self.num_values = check_count("num_values", num_values)
+        self.smoothing = float(smoothing)
+        self.probabilities: np.ndarray | None = None  # `(*event_shape, num_values)`
 
     def fit(
         self,
-        x: np.ndarray,  # Training images of whole numbers, `(n, height, width, channels)`
+        x: np.ndarray,  # Training images of integers, `(n, height, width, channels)`
     ) -> IndependentPixels:  # Itself
-        "Count. **Raises** `ValueError` for other values, or others than whole numbers."
+        "Count. **Raises** `ValueError` for other values, or others than integers."
         shape = (*np.shape(x)[1:], self.num_values)
-        counts = sum(
-            np.bincount(part.ravel(), minlength=math.prod(shape))
-            for part in table_places(x, self.num_values)
-        )
+        places = table_places(x, self.num_values)
+        size = math.prod(shape)
+        counts = sum(np.bincount(part.ravel(), minlength=size) for part in places)
         counts = (counts + self.smoothing).reshape(shape)
         self.probabilities = counts / counts.sum(axis=-1, keepdims=True)
         return self
 
-    def table(self) -> np.ndarray:
-        "Return the probabilities, `(*event_shape, num_values)`. **Raises** `RuntimeError` before `fit`."
+    def table(self) -> np.ndarray:  # `(*event_shape, num_values)`
+        "Return the probabilities. **Raises** `RuntimeError` before `fit`."
         if self.probabilities is None:
             raise RuntimeError(
-                "Expected counts, received a baseline that is not fitted: call fit(train) first"
+                "Expected counts, received a baseline that is not fitted: "
+                "call fit(train) first"
             )
         return self.probabilities
 
     def log_prob(
         self,
-        x: np.ndarray,  # Images of whole numbers, `(n, *event_shape)`
+        x: np.ndarray,  # Images of integers, `(n, *event_shape)`
     ) -> np.ndarray:  # Log-probabilities in nats, `(n,)`
-        "Return `log P(x)`. **Raises** `ValueError` for another shape and for other values, `RuntimeError` before `fit`."
-        logs, shape = np.log(self.table()).ravel(), self.table().shape[:-1]
-        return np.concatenate(
-            [logs[part].sum(axis=1) for part in table_places(x, self.num_values, shape)]
-        )
+        """Return `log P(x)`.
 
-    def bits_per_dim(self, x: np.ndarray) -> float:
-        "Return the mean of `-log2 P(x) / D` over images, `(n, *event_shape)`. **Raises** as `log_prob` does."
-        return float(
-            -np.mean(self.log_prob(x))
-            / (math.log(2.0) * math.prod(self.table().shape[:-1]))
-        )
+        **Raises** `ValueError` for another shape and for other values, `RuntimeError`
+        before `fit`.
+        """
+        logs, shape = np.log(self.table()).ravel(), self.table().shape[:-1]
+        places = table_places(x, self.num_values, shape)
+        return np.concatenate([logs[part].sum(axis=1) for part in places])
+
+    def bits_per_dim(
+        self,
+        x: np.ndarray,  # Images of integers, `(n, *event_shape)`
+    ) -> float:
+        "Return the mean of `-log2 P(x) / D`. **Raises** as `log_prob` does."
+        size = math.prod(self.table().shape[:-1])
+        return float(-np.mean(self.log_prob(x)) / (math.log(2.0) * size))
 
     def sample(
         self,
@@ -342,18 +352,11 @@ class IndependentPixels:
         seed: int | None = None,  # Equal seeds give equal draws
     ) -> np.ndarray:  # `(n, *event_shape)`, `uint8` up to 256 values and `int64` beyond
         "Draw images. **Raises** `ValueError` for `n < 1`, `RuntimeError` before `fit`."
-        shape, ends = (
-            self.table().shape[:-1],
-            np.cumsum(self.table().reshape(-1, self.num_values), axis=1),
-        )
-        u = (
-            np.random.default_rng(seed).uniform(size=(check_num_points(n), len(ends)))
-            * ends[:, -1]
-        )
-        drawn = [
-            np.searchsorted(end, column, side="right") for end, column in zip(ends, u.T)
-        ]
+        shape = self.table().shape[:-1]
+        ends = np.cumsum(self.table().reshape(-1, self.num_values), axis=1)
+        rng = np.random.default_rng(seed)
+        u = rng.uniform(size=(check_count("n", n), len(ends))) * ends[:, -1]
+        drawn = [np.searchsorted(end, v, side="right") for end, v in zip(ends, u.T)]
         drawn = np.minimum(np.stack(drawn, axis=1), self.num_values - 1)
-        return drawn.reshape(-1, *shape).astype(
-            "uint8" if self.num_values <= 256 else "int64"
-        )
+        dtype = "uint8" if self.num_values <= 256 else "int64"
+        return drawn.reshape(-1, *shape).astype(dtype)

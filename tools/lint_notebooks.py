@@ -17,10 +17,6 @@ LONG_CLASSES = {"42_flow": 570}  # one model, whose methods are thin and documen
 # Stretches of exported code that still want a cell that shows something; they may only become shorter.
 LONG_STRETCHES = {
     "13_testing": 158,
-    "61_evaluation": 97,
-    "70_densities": 68,
-    "72_plot": 160,
-    "73_diagram": 236,
 }
 LESS_PROSE = {
     "72_plot": 1 / 5,
