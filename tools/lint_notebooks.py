@@ -15,9 +15,7 @@ CLASS_LINES, EXPORT_LINES, CELL_LINES = 350, 60, 40
 PROSE = {"library": 1 / 3, "tutorial": 1 / 2, "index": 1 / 2}
 LONG_CLASSES = {"42_flow": 570}  # one model, whose methods are thin and documented
 # Stretches of exported code that still want a cell that shows something; they may only become shorter.
-LONG_STRETCHES = {
-    "13_testing": 158,
-}
+LONG_STRETCHES = {}
 LESS_PROSE = {
     "72_plot": 1 / 5,
     "73_diagram": 1 / 5,
