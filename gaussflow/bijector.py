@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .backend import apply_rows, is_tensor
+from .backend import apply_rows, is_concrete, is_tensor, outside_trace
 from .events import check_count, fits
 
 # %% ../nbs/03_bijector.ipynb #constructor-names
@@ -239,11 +239,23 @@ class FlowLayer(Configured, keras.layers.Layer):
         kwargs["dtype"] = flow_dtype(kwargs.get("dtype"))
         super().__init__(**kwargs)
         self.context_shape = None  # set before `build` where a context comes along
+        self.unfilled = ()  # weights that a configuration does not hold, until they are set
 
     @property
     def parts(self) -> list:
         "The bijectors inside this one, in the order in which data passes through them."
         return []
+
+    def check_filled(self) -> None:
+        "**Raises** `RuntimeError` for a layer from a configuration that has not got its weights."
+        for name in self.unfilled:
+            with outside_trace():
+                if np.isnan(ops.convert_to_numpy(getattr(self, name))).any():
+                    raise RuntimeError(
+                        f"Expected {type(self).__name__} with its weights, received one made "
+                        f"from a configuration, which does not hold {name}: load or assign it"
+                    )
+        self.unfilled = ()
 
     def check_context(self, x, context) -> None:
         """Compare the context of a call with the one at build; for layers that use it.
@@ -449,6 +461,8 @@ class Bijector(FlowLayer):
                 None if context is None else (None, *ops.shape(context)[1:])
             )
             self.build((None, *x.shape[1:]))
+        if self.unfilled and is_concrete(x):
+            self.check_filled()
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(
                 f"Expected inputs of shape (batch, {', '.join(map(str, self.event_shape))}) in "

@@ -247,6 +247,8 @@ class SharedMLPConditioner(MLPConditioner):
     (5, 72)
     """
 
+    shares_output = True  # so a start from data averages the fits of the dimensions
+
     def __init__(
         self,
         sizes: Sequence[int],  # Floats of each kind in one set; (K, K, K) for a mixture

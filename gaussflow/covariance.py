@@ -154,7 +154,8 @@ def dependent_columns(
 ) -> np.ndarray:
     "Find columns `(k,)` that depend on others, as far as the dtype of `x` can tell."
     spread, size = x.std(axis=0, dtype="float64"), np.abs(x).max(axis=0)
-    rounding = np.max(size / spread) * np.finfo(x.dtype).eps
+    kind = x.dtype if x.dtype.kind == "f" else "float64"
+    rounding = np.max(size / spread) * np.finfo(kind).eps
     tolerance = np.clip(4 * rounding, 1e-7, 1e-4)
     u = (x - x.mean(axis=0, dtype="float64")) / spread
     correlation = u.T @ u / len(u)

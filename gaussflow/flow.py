@@ -20,6 +20,7 @@ from keras import ops
 from gaussflow.backend import (
     ChunkedRunner,
     is_concrete,
+    is_symbolic,
     is_tensor,
     outside_trace,
     resolve_jit_compile,
@@ -522,7 +523,14 @@ class NormalizingFlow(Configured, keras.Model):
         "Events and context, read and checked; the flow is built for them."
         events, context = self.reader.events(x, context)
         self.ensure_built(context)
+        if not is_symbolic(events):
+            self.check_filled()
         return events, context
+
+    def check_filled(self) -> None:
+        "**Raises** `RuntimeError` for a part from a configuration that has not got its weights."
+        for part in every_part(self.bijectors):
+            part.check_filled()
 
     def log_prob(
         self,
@@ -562,6 +570,7 @@ class NormalizingFlow(Configured, keras.Model):
             raise TypeError("Expected z as an array or a tensor, received a data set")
         context = self.reader.context(context, z.shape[0])
         self.ensure_built(context)
+        self.check_filled()
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(
                 f"Expected latents of shape {('batch', *self.latent_shape)}, received shape {tuple(z.shape)}"
@@ -674,6 +683,7 @@ class NormalizingFlow(Configured, keras.Model):
         "What `fit` and `evaluate` are given, read and checked by the first layer, too; the flow is built for it."
         read = self.reader.training(x, y, sample_weight, **options)
         self.ensure_built(read.first_context)
+        self.check_filled()
         first = self.bijectors[0]
         if read.events is not None:
             if not first.whole_numbers:

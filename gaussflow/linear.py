@@ -345,7 +345,7 @@ class FixedOrtho(VolumePreserving):
 
     @classmethod
     def from_config(cls, config):
-        """Make a layer whose `q` is NaN until its weights are loaded or assigned.
+        """Make a layer that refuses to run until its `q` is loaded or assigned.
 
         **Raises** `ValueError` unless `config` holds `dim` and what every layer has.
         """
@@ -357,6 +357,7 @@ class FixedOrtho(VolumePreserving):
             )
         layer = cls(np.eye(config["dim"]), **own)
         layer.q.assign(np.full(layer.q.shape, np.nan, "float32"))
+        layer.unfilled = ("q",)
         return layer
 
     def build(self, input_shape):

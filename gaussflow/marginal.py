@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from .bijector import Bijector, build_conditioner, check_conditioner
-from .conditioner import MLPConditioner, SharedMLPConditioner, check_hidden
+from .conditioner import MLPConditioner, check_hidden
 from .covariance import carried_variances, widen
 from .mixture import FAMILIES, MixtureCDF, point_width
 from gaussflow.scalar import (
@@ -114,7 +114,7 @@ class ScalarLayer(Bijector):
                 stacklevel=2,
             )
             return
-        one = rows.average_shared and isinstance(self.conditioner, SharedMLPConditioner)
+        one = rows.average_shared and getattr(self.conditioner, "shares_output", False)
         for name in self.scalar.param_sizes:
             value = np.stack([fit[name] for fit in fits])
             value = np.broadcast_to(value.mean(axis=0), value.shape) if one else value
