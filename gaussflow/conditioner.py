@@ -128,7 +128,7 @@ def start_hidden(
 # %% ../nbs/20_conditioner.ipynb #mlp-conditioner
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MLPConditioner(Configured, keras.Model):
-    """Dense layers with an activation, then a head that starts at zero.
+    """Stack dense layers with an activation and a head that starts at zero.
 
     **Shapes** input: `(batch, ..., d_a)`, or a list of that and a context `(batch, c)`;
     output: `(batch, ..., output_width)`.
@@ -167,12 +167,12 @@ class MLPConditioner(Configured, keras.Model):
         # As a layer does: a model's own would only warn where the shape does not fit.
         keras.layers.Layer.build_from_config(self, config)
 
-    def make_layer(self, width, **kwargs):
-        "One linear layer."
+    def make_layer(self, width: int, **kwargs) -> keras.layers.Layer:
+        "Make one linear layer."
         return keras.layers.Dense(width, **kwargs)
 
-    def make_hidden(self, i, width, **kwargs):
-        "The hidden layer number `i`."
+    def make_hidden(self, i: int, width: int, **kwargs) -> keras.layers.Layer:
+        "Make the hidden layer number `i`."
         return self.make_layer(width, activation=self.activation, **kwargs)
 
     def build(self, input_shape):
@@ -234,7 +234,7 @@ def tile_parameters(
 # %% ../nbs/20_conditioner.ipynb #shared-conditioner
 @keras.saving.register_keras_serializable(package="gaussflow")
 class SharedMLPConditioner(MLPConditioner):
-    """A plain network whose one set of parameters serves all moved dimensions.
+    """Tile one set of parameters, from a plain network, over all moved dimensions.
 
     **Shapes** input as for `MLPConditioner`; output: `(batch, ..., d_b * sum(sizes))`,
     kind by kind.
@@ -299,7 +299,7 @@ def make_shared_mlp_conditioner(
 # %% ../nbs/20_conditioner.ipynb #residual-conditioner
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ResidualConditioner(MLPConditioner):
-    """A hidden layer, blocks with a skip connection, then a head that starts at zero.
+    """Stack layers with skip connections and a head that starts at zero.
 
     **Shapes** input and output as for `MLPConditioner`.
 

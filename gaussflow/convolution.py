@@ -29,7 +29,7 @@ def check_kernel(
 # %% ../nbs/21_convolution.ipynb #conv
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ConvConditioner(MLPConditioner):
-    """A convolution, pointwise layers, and a convolution that starts at zero.
+    """Stack a convolution, pointwise layers and a convolution that starts at zero.
 
     **Shapes** input: `(batch, height, width, c)`, or a list of that and a context
     `(batch, k)` or `(batch, height, width, k)`;
@@ -81,7 +81,7 @@ class ConvConditioner(MLPConditioner):
 # %% ../nbs/21_convolution.ipynb #residual
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ResidualConvConditioner(ConvConditioner):
-    """A residual convolutional network, gated or not, whose last layer starts at zero.
+    """Stack residual convolutions, gated or not, and a last layer that starts at zero.
 
     A convolution comes first, then blocks of a convolution and a pointwise layer with
     a skip connection around them, then a convolution.

@@ -13,6 +13,8 @@ from scipy.stats import multivariate_normal, sem
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.model_selection import KFold
 
+from .bijector import Arrivals
+
 # %% ../nbs/05_covariance.ipynb #few-rows
 def few_rows(
     num_rows: int,  # n
@@ -139,7 +141,7 @@ def widened(
 
 # %% ../nbs/05_covariance.ipynb #widen
 def widen(
-    rows,  # The `Arrivals` of `03_bijector`
+    rows: Arrivals,  # What `adapt` hands on
 ) -> None:
     "Let more rows stand in for few vectors; images and many rows stay as they are."
     if rows.x.ndim != 2 or rows.own is not None or rows.few_rows == "keep":

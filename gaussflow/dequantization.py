@@ -154,8 +154,8 @@ class VariationalDequantization(Dequantization):
 
     **Shapes** any event.
 
-    **Raises** `ValueError` as `UniformDequantization` does, and for a `bijector` that
-    is none.
+    **Raises** `ValueError` as `UniformDequantization` does, and for a `bijector`
+    that is none.
 
     **Source** [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.1.
 

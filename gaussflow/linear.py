@@ -258,7 +258,7 @@ def seeded_generator(
 # %% ../nbs/30_linear.ipynb #haar-orthogonal
 def haar_orthogonal(
     dim: int,  # Size of the matrix
-    seed: int | None = None,  # None follows the global seed
+    seed: int | None = None,  # `None` follows the global seed
 ) -> np.ndarray:
     """Draw a uniformly random orthogonal matrix, `(dim, dim)`, float64.
 
@@ -472,15 +472,14 @@ def lu_factors(
 def lu_start(
     d: int,  # Size of the last axis
     start: str,  # "permutation", "rotation" or "identity"
-    seed: int | None = None,  # None follows the global seed
+    seed: int | None = None,  # `None` follows the global seed
 ) -> tuple[np.ndarray, np.ndarray]:
     "Find the order and the packed factors at which a `LinearLU` begins."
     if start == "rotation":
         return lu_factors(haar_orthogonal(d, seed))
-    order = (
-        np.arange(d) if start == "identity" else seeded_generator(seed).permutation(d)
-    )
-    return order, np.eye(d)
+    if start == "identity":
+        return np.arange(d), np.eye(d)
+    return seeded_generator(seed).permutation(d), np.eye(d)
 
 # %% ../nbs/30_linear.ipynb #linear-lu
 @keras.saving.register_keras_serializable(package="gaussflow")
