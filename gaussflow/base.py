@@ -10,7 +10,7 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
 from scipy import special
 
 from .bijector import FlowLayer, build_conditioner, check_conditioner
@@ -27,19 +27,17 @@ class BaseDistribution(FlowLayer):
     [-1.838, -2.773, -2.002]
     """
 
-    sampled_by_xla = False  # whether XLA can draw from it on TensorFlow, too
-
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.built = True
 
-    def call(self, z, context=None) -> keras.KerasTensor:
+    def call(self, z: KerasTensor, context: KerasTensor | None = None) -> KerasTensor:
         return self.log_prob(z, context)
 
     def log_prob(
         self,
-        z: keras.KerasTensor,  # Latents, `(batch, *event)`
-        context: keras.KerasTensor | None = None,  # One row per latent
-    ) -> keras.KerasTensor:  # `(batch,)`
+        z: KerasTensor,  # Latents, `(batch, *event)`
+        context: KerasTensor | None = None,  # One row per latent
+    ) -> KerasTensor:  # `(batch,)`
         "Compute the log-density in nats, summed over the event."
         raise NotImplementedError(f"{type(self).__name__} does not implement log_prob")
 
@@ -47,8 +45,8 @@ class BaseDistribution(FlowLayer):
         self,
         shape: tuple[int, ...],  # `(batch, *event)`
         seed: int | keras.random.SeedGenerator | None = None,  # `None`: Keras's global
-        context: keras.KerasTensor | None = None,  # One row per latent
-    ) -> keras.KerasTensor:  # Of that shape
+        context: KerasTensor | None = None,  # One row per latent
+    ) -> KerasTensor:  # Of that shape
         "Draw latents. Equal integer seeds give equal draws."
         raise NotImplementedError(f"{type(self).__name__} does not implement sample")
 
@@ -68,10 +66,10 @@ class BaseDistribution(FlowLayer):
 
     def temper(
         self,
-        z: keras.KerasTensor,  # Draws of this base
+        z: KerasTensor,  # Draws of this base
         temperature: float,  # Below 1: nearer to the centre
-        context: keras.KerasTensor | None = None,  # One row per latent
-    ) -> keras.KerasTensor:  # The draws, moved
+        context: KerasTensor | None = None,  # One row per latent
+    ) -> KerasTensor:  # The draws, moved
         "Move draws `temperature` times as far from the base's centre, which is 0 here."
         return temperature * z
 
@@ -84,15 +82,20 @@ class StandardNormal(BaseDistribution):
     -1.8379
     """
 
-    sampled_by_xla = True
-
-    def log_prob(self, z, context=None):
+    def log_prob(
+        self, z: KerasTensor, context: KerasTensor | None = None
+    ) -> KerasTensor:
         return sum_event(norm_log_pdf(z))
 
-    def sample(self, shape, seed=None, context=None):
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        seed: int | keras.random.SeedGenerator | None = None,
+        context: KerasTensor | None = None,
+    ) -> KerasTensor:
         return keras.random.normal(shape, dtype=self.compute_dtype, seed=seed)
 
-    def to_normal(self, z, context=None):
+    def to_normal(self, z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         return np.asarray(z, "float64")
 
 # %% ../nbs/40_base.ipynb #resolve-base
@@ -118,24 +121,31 @@ class StandardLogistic(BaseDistribution):
     [-3.91, 3.91]
     """
 
-    def log_prob(self, z, context=None):
+    def log_prob(
+        self, z: KerasTensor, context: KerasTensor | None = None
+    ) -> KerasTensor:
         z = as_float(z)
         return sum_event(ops.log_sigmoid(z) + ops.log_sigmoid(-z))
 
-    def sample(self, shape, seed=None, context=None):
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        seed: int | keras.random.SeedGenerator | None = None,
+        context: KerasTensor | None = None,
+    ) -> KerasTensor:
         draws = keras.random.gamma(
             (2, *shape), 1.0, dtype=self.compute_dtype, seed=seed
         )
         return ops.log(draws[0]) - ops.log(draws[1])
 
-    def to_normal(self, z, context=None):
+    def to_normal(self, z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         z = np.asarray(z, "float64")
         return -np.sign(z) * special.ndtri_exp(special.log_expit(-np.abs(z)))
 
 # %% ../nbs/40_base.ipynb #student-parts
 def log1p_square(
-    r: keras.KerasTensor,  # Any shape, floating
-) -> keras.KerasTensor:  # The same shape
+    r: KerasTensor,  # Any shape, floating
+) -> KerasTensor:  # The same shape
     "Compute `log(1 + r**2)` for every finite `r`, with its gradient."
     inside = ops.abs(r) <= 1
     # Both branches stay finite, so that neither spoils a gradient.
@@ -191,11 +201,18 @@ class StudentT(BaseDistribution):
             )
         self.degrees = float(degrees)
 
-    def log_prob(self, z, context=None):
+    def log_prob(
+        self, z: KerasTensor, context: KerasTensor | None = None
+    ) -> KerasTensor:
         n, r = self.degrees, as_float(z) / math.sqrt(self.degrees)
         return sum_event(student_log_constant(n) - (n + 1) / 2 * log1p_square(r))
 
-    def sample(self, shape, seed=None, context=None):
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        seed: int | keras.random.SeedGenerator | None = None,
+        context: KerasTensor | None = None,
+    ) -> KerasTensor:
         half, seeds, dtype = self.degrees / 2, spread_seed(seed, 3), self.compute_dtype
         normal = keras.random.normal(shape, dtype=dtype, seed=seeds[0])
         larger = keras.random.gamma(shape, half + 1, dtype=dtype, seed=seeds[1])
@@ -203,7 +220,7 @@ class StudentT(BaseDistribution):
         log_ratio = math.log(half) - ops.log(larger) + exponential / half
         return normal * ops.exp(0.5 * log_ratio)
 
-    def to_normal(self, z, context=None):
+    def to_normal(self, z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         z = np.asarray(z, "float64")
         tail = special.stdtr(self.degrees, -np.abs(z))
         return -np.sign(z) * special.ndtri(tail)
@@ -223,8 +240,6 @@ class DiagonalNormal(BaseDistribution):
     ((5,), 6)
     """
 
-    sampled_by_xla = True
-
     def __init__(
         self,
         conditioner: keras.layers.Layer | None = None,  # Context to means, log-scales
@@ -241,7 +256,7 @@ class DiagonalNormal(BaseDistribution):
     def uses_context(self) -> bool:
         return self.conditioner is not None
 
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.event_shape = tuple(input_shape[1:])
         if self.conditioner is not None:
             if self.context_shape is None:
@@ -267,9 +282,9 @@ class DiagonalNormal(BaseDistribution):
 
     def moments(
         self,
-        z: keras.KerasTensor,  # Latents, `(batch, *event)`
-        context: keras.KerasTensor | None = None,  # One row per latent
-    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:  # Mean and log-scale
+        z: KerasTensor,  # Latents, `(batch, *event)`
+        context: KerasTensor | None = None,  # One row per latent
+    ) -> tuple[KerasTensor, KerasTensor]:  # Mean and log-scale
         """Mean and log-scale at the latents. **Raises** `ValueError` as the class.
 
         **Shapes** `event` both; with a conditioner `(batch, *event)`.
@@ -296,23 +311,32 @@ class DiagonalNormal(BaseDistribution):
         log_scale = log_scale + clamp(raw) - clamp(ops.zeros_like(raw))
         return mean + shift, log_scale
 
-    def log_prob(self, z, context=None):
+    def log_prob(
+        self, z: KerasTensor, context: KerasTensor | None = None
+    ) -> KerasTensor:
         z = as_float(z)
         mean, log_scale = self.moments(z, context)
         return sum_event(norm_log_pdf((z - mean) * ops.exp(-log_scale)) - log_scale)
 
-    def sample(self, shape, seed=None, context=None):
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        seed: int | keras.random.SeedGenerator | None = None,
+        context: KerasTensor | None = None,
+    ) -> KerasTensor:
         noise = keras.random.normal(shape, dtype=self.compute_dtype, seed=seed)
         mean, log_scale = self.moments(noise, context)
         return mean + ops.exp(log_scale) * noise
 
-    def to_normal(self, z, context=None):
+    def to_normal(self, z: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         z = np.asarray(z, "float64")
         given = None if context is None else ops.convert_to_tensor(context)
         moments = self.moments(z, given)
         mean, log_scale = (ops.convert_to_numpy(v).astype("float64") for v in moments)
         return (z - mean) * np.exp(-log_scale)
 
-    def temper(self, z, temperature, context=None):
+    def temper(
+        self, z: KerasTensor, temperature: float, context: KerasTensor | None = None
+    ) -> KerasTensor:
         mean = self.moments(z, context)[0]
         return mean + temperature * (z - mean)
