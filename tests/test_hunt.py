@@ -419,7 +419,7 @@ def plainly(call):
         with tf.GradientTape():
             return call()
     if BACKEND == "jax":
-        with mock.patch("gaussflow.flow.is_traced", return_value=True):
+        with mock.patch("gaussflow.running.is_traced", return_value=True):
             return call()
     return call()
 
@@ -457,7 +457,7 @@ def one_use(use):
     )
     scatter_weights(flow, use.number)
     x = x.astype("float64") if use.container == "list" else x
-    wide = bool(flow.wide_parts())
+    wide = bool(flow.front.wide)
     if use.copied:
         before = flow
         flow = copied(flow, use.copied)
