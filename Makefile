@@ -28,10 +28,10 @@ venv: $(STAMP)  ## Make .venv from requirements.lock
 reproduce: $(STAMP)  ## Execute every tutorial (NB=03: one), write results/, end with the table of figures
 	@$(BIN)/python tools/reproduce.py $(NB)
 
-test: $(STAMP)  ## Run every check, slow cells skipped
+test: $(STAMP)  ## Run every check but the slow tests and the tutorials
 	@$(BIN)/python tools/run_checks.py
 
-test-slow: $(STAMP)  ## Run every check, slow cells, slow tests and tutorials too
+test-slow: $(STAMP)  ## Run every check, slow tests and tutorials too
 	@$(BIN)/python tools/run_checks.py --slow
 
 .PHONY: export readme run lock site-address docs

@@ -419,7 +419,7 @@ def plainly(call):
         with tf.GradientTape():
             return call()
     if BACKEND == "jax":
-        with mock.patch("gaussflow.flow.is_traced", return_value=True):
+        with mock.patch("gaussflow.running.is_traced", return_value=True):
             return call()
     return call()
 

@@ -1,4 +1,4 @@
-"Notebooks are executed in a copy, slow cells on demand, and what they made is written down."
+"Notebooks are executed in a copy, and what they made is written down."
 
 import json
 
@@ -23,7 +23,7 @@ def tutorial(tmp_path):
             id="imports",
         ),
         new_code_cell("os.write(2, b'from C++'); print('a')\nprint('b')", id="talk"),
-        new_code_cell("#| slow\nplt.plot([1, 2])\nplt.show()", id="curve"),
+        new_code_cell("plt.plot([1, 2])\nplt.show()", id="curve"),
         new_code_cell(ROWS, id="table"),
     ]
     path = tmp_path / "tutorials/21_flow.ipynb"
@@ -51,11 +51,6 @@ def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsy
     assert "cell   3/5" in capsys.readouterr().out
 
 
-def test_slow_cells_wait(tutorial):
-    book, printed = books.execute(tutorial, slow=False, extra="print(len(results))")
-    assert (book.cells[3].outputs, printed) == ([], "1\n")
-
-
 def test_a_failing_cell_stops_the_run(tutorial):
     book = nbformat.read(tutorial, as_version=4)
     book.cells[2].source = "1 / 0"
@@ -65,11 +60,11 @@ def test_a_failing_cell_stops_the_run(tutorial):
 
 
 def test_a_notebook_passes_or_does_not(tutorial, capsys):
-    assert notebook_tests.passes(tutorial, [])
+    assert notebook_tests.passes(tutorial)
     book = nbformat.read(tutorial, as_version=4)
     book.cells[2].source = "1 / 0"
     nbformat.write(book, tutorial)
-    assert not notebook_tests.passes(tutorial, [])
+    assert not notebook_tests.passes(tutorial)
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 

@@ -76,23 +76,17 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 
 def directives(cell: nbformat.NotebookNode) -> set[str]:
-    "What a cell's `#|` lines say, such as `export`, `hide`, `slow`, `eval: false`."
+    "What a cell's `#|` lines say, such as `export`, `hide`, `eval: false`."
     return {m.strip() for m in re.findall(r"^#\s*\|\s*(.+)$", cell.source, re.M)}
 
 
-def is_run(cell: nbformat.NotebookNode, slow: bool) -> bool:
-    "Whether a run (with or without slow cells) executes this cell."
-    marks = directives(cell)
-    return (
-        cell.cell_type == "code"
-        and "eval: false" not in marks
-        and (slow or "slow" not in marks)
-    )
+def is_run(cell: nbformat.NotebookNode) -> bool:
+    "Whether a run executes this cell."
+    return cell.cell_type == "code" and "eval: false" not in directives(cell)
 
 
 def execute(
     path: Path,
-    slow: bool = True,
     extra: str = "",
     each: Callable = lambda i, n, cell: None,
 ) -> tuple[nbformat.NotebookNode, str]:
@@ -116,7 +110,7 @@ def execute(
         try:
             for i, cell in enumerate(notebook.cells):
                 each(i, len(notebook.cells), cell)
-                if is_run(cell, slow):
+                if is_run(cell):
                     client.execute_cell(cell, i)
             notebook.cells.append(nbformat.v4.new_code_cell(extra))
             client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)

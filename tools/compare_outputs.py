@@ -68,11 +68,11 @@ def outputs(cell) -> tuple[str, list[str]]:
     return text, images
 
 
-def compare(stored, fresh, slow: bool = True) -> list[str]:
+def compare(stored, fresh) -> list[str]:
     "Complaints about each executed cell whose stored outputs are not those of a fresh run."
     complaints = []
     for old, new in zip(stored.cells, fresh.cells, strict=True):
-        if not nb.is_run(old, slow):
+        if not nb.is_run(old):
             continue
         (old_text, old_images), (new_text, new_images) = outputs(old), outputs(new)
         if old_images != new_images:
@@ -84,11 +84,11 @@ def compare(stored, fresh, slow: bool = True) -> list[str]:
     return complaints
 
 
-def check(path: Path, slow: bool) -> list[str]:
+def check(path: Path) -> list[str]:
     "Execute one notebook and compare it."
     start = time.perf_counter()
     try:
-        complaints = compare(nb.read(path), nb.execute(path, slow)[0], slow)
+        complaints = compare(nb.read(path), nb.execute(path)[0])
     except Exception as error:
         complaints = [f"does not run: {TERMINAL.sub('', str(error)).strip()[-1500:]}"]
     print(
@@ -99,14 +99,14 @@ def check(path: Path, slow: bool) -> list[str]:
 
 
 def main() -> None:
-    slow = "--slow" in sys.argv
-    found = nb.select([a for a in sys.argv[1:] if not a.startswith("--")])
     # Tutorials train for minutes: `make reproduce` and `make test-slow` compare those.
-    found = [p for p in found if slow or nb.kind(p) != "tutorial"]
+    found = (
+        nb.select(sys.argv[1:])
+        if sys.argv[1:]
+        else [p for p in nb.paths() if nb.kind(p) != "tutorial"]
+    )
     with ThreadPoolExecutor(2) as pool:
-        complaints = [
-            c for some in pool.map(lambda p: check(p, slow), found) for c in some
-        ]
+        complaints = [c for some in pool.map(check, found) for c in some]
     print("\n".join(complaints) or f"{len(found)} notebooks print what is stored")
     sys.exit(bool(complaints))
 

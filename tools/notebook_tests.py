@@ -13,7 +13,7 @@ from pathlib import Path
 import books as nb
 
 
-def passes(path: Path, flags: list[str]) -> bool:
+def passes(path: Path) -> bool:
     "Whether the notebook's cells all pass; what went wrong is printed."
     command = [
         str(Path(sys.executable).parent / "nbdev_test"),
@@ -21,7 +21,6 @@ def passes(path: Path, flags: list[str]) -> bool:
         str(path),
         "--n_workers",
         "0",
-        *flags,
     ]
     done = subprocess.run(
         command,
@@ -45,20 +44,14 @@ def main() -> None:
     parser.add_argument(
         "--names", default=".*", help="a pattern that the file names match"
     )
-    parser.add_argument(
-        "--flags",
-        default="",
-        help="cells to run that are skipped by default, such as slow",
-    )
     args = parser.parse_args()
-    flags = ["--flags", args.flags] if args.flags else []
     chosen = [
         p
         for p in nb.paths()
         if nb.kind(p) != "tutorial" and re.match(args.names, p.name)
     ]
     with ThreadPoolExecutor(2) as pool:
-        passed = list(pool.map(lambda path: passes(path, flags), chosen))
+        passed = list(pool.map(passes, chosen))
     sys.exit(not all(passed))
 
 
