@@ -27,6 +27,8 @@ class BaseDistribution(FlowLayer):
     [-1.838, -2.773, -2.002]
     """
 
+    sampled_by_xla = False  # whether XLA can draw from it on TensorFlow, too
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.built = True
 
@@ -81,6 +83,8 @@ class StandardNormal(BaseDistribution):
     >>> round(float(StandardNormal().log_prob(np.zeros((1, 2)))[0]), 4)
     -1.8379
     """
+
+    sampled_by_xla = True
 
     def log_prob(
         self, z: KerasTensor, context: KerasTensor | None = None
@@ -239,6 +243,8 @@ class DiagonalNormal(BaseDistribution):
     >>> tuple(base.log_prob(np.zeros((5, 3), "float32")).shape), base.count_params()
     ((5,), 6)
     """
+
+    sampled_by_xla = True
 
     def __init__(
         self,
