@@ -320,7 +320,7 @@ class DiagonalNormal(BaseDistribution):
     def log_prob(
         self, z: KerasTensor, context: KerasTensor | None = None
     ) -> KerasTensor:
-        z = as_float(z)
+        z = ops.cast(as_float(z), self.compute_dtype)
         mean, log_scale = self.moments(z, context)
         return sum_event(norm_log_pdf((z - mean) * ops.exp(-log_scale)) - log_scale)
 

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from keras import ops
@@ -51,6 +52,7 @@ def failures(name):
             optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
         )
         runner.run(test, out=complaints.append)
+        plt.close("all")
         found[test.name.removeprefix("gaussflow.")] = "".join(complaints)
     return found
 

@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -170,7 +171,9 @@ def test_a_grid_of_images_shows_every_image_and_says_what_it_cut():
     broken[0, 0, 0], broken[0, 1, 1] = np.nan, -np.inf
     ax = plot.image_grid(broken, ax=plot.new_axes())
     np.testing.assert_allclose(
-        ax.images[0].get_array()[0, 0], [0xC2 / 255, 0x3B / 255, 0x4B / 255]
+        ax.images[0].get_array()[0, 0],
+        matplotlib.colors.to_rgb(plot.COLORS["error"]),
+        atol=1 / 255,
     )
     assert (
         ax.get_xlabel() == "2 of 4 values outside 0 to 1"
