@@ -21,7 +21,7 @@ def test_joint_plots_print_no_warning_under_constrained_layout():
         plt.rc_context({"figure.constrained_layout.use": True}),
     ):
         warnings.simplefilter("error")
-        grid = plot.joint(z, height=2.4)
+        grid = plot.joint(z, height=4.0)
         grid.figure.canvas.draw()
     np.testing.assert_allclose(
         np.ptp(grid.ax_joint.get_xlim()), np.ptp(grid.ax_joint.get_ylim()), atol=1e-6
