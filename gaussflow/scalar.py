@@ -235,7 +235,7 @@ class ScalarBijection(Described):
         return None
 
     def fit_inverse(self, x: np.ndarray, seed=0, **options) -> dict | None:
-        """Parameters `(size,)` by name whose *inverse* makes the numbers `x` as normal as it can.
+        """Parameters `(size,)` by name whose *inverse* makes `x` as normal as it can.
 
         Where a map does not know better: those that fit `mirrored(x)`.
         """
