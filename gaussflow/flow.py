@@ -602,8 +602,18 @@ class NormalizingFlow(Configured, keras.Model):
         temperature: float = 1.0,
         per_row: bool = False,
     ):
-        "Draw events as `sample` does, and their log-density (nats), in one pass."
-        drawn = draw_latents(self, num_samples, seed, context, temperature, per_row)
+        """Draw events as `sample` does, and their log-density (nats), in one pass.
+
+        **Raises** `ValueError` for another temperature than 1, at which events are no draws
+        of the density that they would come with.
+        """
+        if temperature != 1:
+            raise ValueError(
+                "Expected temperature=1 beside log-densities, received "
+                f"temperature={temperature!r}: tempered events are no draws of the flow's "
+                "density; log_prob(sample(n, temperature=...)) says what it is there"
+            )
+        drawn = draw_latents(self, num_samples, seed, context, 1.0, per_row)
         x, log_prob = answer(self, "sample_and_log_prob", drawn.z, drawn.context)
         return drawn.sorted(x), drawn.sorted(log_prob)
 
