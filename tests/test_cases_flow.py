@@ -879,3 +879,11 @@ def test_a_rows_density_does_not_depend_on_its_company(make):
     plain = numpy(flow.compute_log_prob(x[:3]))
     np.testing.assert_allclose(together[:3], alone, rtol=1e-5)
     np.testing.assert_allclose(plain, alone, rtol=1e-5)
+
+
+def test_tempered_draws_come_without_a_density_of_their_own():
+    flow = gf.make_real_nvp(2, num_blocks=1, hidden=(4,))
+    with pytest.raises(ValueError, match="Expected temperature=1 beside log-densities"):
+        flow.sample_and_log_prob(3, temperature=0.5)
+    x, log_prob = flow.sample_and_log_prob(3, seed=0, temperature=1.0)
+    np.testing.assert_allclose(log_prob, flow.log_prob(x), rtol=1e-5)
