@@ -161,7 +161,7 @@ def level_shapes(
 # %% ../nbs/32_multiscale.ipynb #multi-scale
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MultiScale(Reshaping):
-    """Chains one after another, with half of the channels set aside after each.
+    """Chains one after another, with half of the channels set aside in between.
 
     It is the second half, after each chain but the last. The latent is one vector.
 
