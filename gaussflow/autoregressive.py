@@ -41,7 +41,8 @@ def check_order(
     names_each = np.array_equal(np.sort(values, axis=None), np.arange(d))
     if values.dtype.kind not in "iu" or values.ndim != 1 or not names_each:
         raise ValueError(
-            f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, received order={order!r}"
+            f"Expected order as None, 'reversed' or a permutation of 0, ..., {d - 1}, "
+            f"received order={order!r}"
         )
     return tuple(values.tolist())
 
@@ -51,7 +52,11 @@ def spread_degrees(
     lowest: int,  # Smallest degree
     highest: int,  # Largest degree
 ) -> np.ndarray:
-    "Degrees of hidden units, ascending: equally many of each, or evenly spaced ones where there are fewer units than degrees."
+    """Return degrees of hidden units, ascending.
+
+    Equally many of each, or evenly spaced ones where there are fewer units than
+    degrees.
+    """
     count = highest - lowest + 1
     if width >= count:
         return lowest + np.arange(width) * count // width
@@ -119,7 +124,8 @@ class MaskedMLPConditioner(MLPConditioner):
         )
         if x_shape[-1] != self.d:
             raise ValueError(
-                f"Expected inputs of width {self.d} (d) in {type(self).__name__}, received shape {tuple(x_shape)}"
+                f"Expected inputs of width {self.d} (d) in {type(self).__name__}, "
+                f"received shape {tuple(x_shape)}"
             )
         super().build(input_shape)
         position = np.argsort(self.order) + 1
@@ -133,7 +139,8 @@ class MaskedMLPConditioner(MLPConditioner):
         h = join_inputs(inputs)
         if h.shape[-1] != len(self.masks[0]):
             raise ValueError(
-                f"Expected inputs of width {len(self.masks[0])}, context included, received {h.shape[-1]}"
+                f"Expected inputs of width {len(self.masks[0])}, context included, "
+                f"received {h.shape[-1]}"
             )
         for layer, mask in zip([*self.body, self.head], self.masks):
             kernel = ops.convert_to_tensor(layer.kernel)
@@ -200,8 +207,8 @@ class Autoregressive(ScalarLayer):
     **Raises** `ValueError` for events with more than one axis, a network of another
     width, and one that looks ahead.
 
-    **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3.1,
-    with any scalar bijection.
+    **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section
+    3.1, with any scalar bijection.
     """
 
     def __init__(
@@ -215,7 +222,8 @@ class Autoregressive(ScalarLayer):
     def build(self, input_shape):
         if len(input_shape) != 2:
             raise ValueError(
-                f"Expected events with one axis (vectors) in {type(self).__name__}, received shape {tuple(input_shape)}"
+                f"Expected events with one axis (vectors) in {type(self).__name__}, "
+                f"received shape {tuple(input_shape)}"
             )
         super().build(input_shape)
         d = input_shape[-1]

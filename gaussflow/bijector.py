@@ -19,17 +19,17 @@ from .backend import apply_rows, is_concrete, is_tensor, outside_trace
 from .events import check_count, fits
 
 # %% ../nbs/03_bijector.ipynb #constructor-names
-OF_KERAS = {
-    "name",
-    "trainable",
-    "dtype",
-}  # what Keras's layers add to any configuration
+# What Keras's layers add to any configuration.
+OF_KERAS = {"name", "trainable", "dtype"}
 
 
 def constructor_names(
     cls: type,  # Any class
 ) -> tuple[set, set]:
-    "What its constructor must be told by a file, and all that it may be, passed on to its parents' included."
+    """Return what a file must tell the constructor, and all that it may be told.
+
+    What it passes on to its parents' constructors is included.
+    """
     own, allowed, passing = None, set(), True
     for parent in cls.__mro__:
         if not passing or parent in (keras.layers.Layer, keras.Model, object):
@@ -56,7 +56,8 @@ def check_config(
     if unknown or missing:
         raise ValueError(
             f"Expected the configuration of {cls.__name__} to have the keys "
-            f"{sorted(named)}, received unknown keys {unknown} and missing keys {missing}"
+            f"{sorted(named)}, received unknown keys {unknown} "
+            f"and missing keys {missing}"
         )
 
 # %% ../nbs/03_bijector.ipynb #to-config
@@ -95,7 +96,10 @@ def given_arguments(
     args: tuple,  # With these
     kwargs: dict,  # And these
 ) -> dict:
-    "The constructor's arguments by name, defaults and what is passed on included; empty for wrong ones."
+    """Return the constructor's arguments by name; none if they are wrong.
+
+    Defaults, and what is passed on to the parents, are included.
+    """
     parameters = inspect.signature(cls.__init__)
     try:
         bound = parameters.bind(None, *args, **kwargs)
@@ -124,7 +128,7 @@ class Configured:
         return self
 
     def argument(self, name: str):
-        "The present value of a constructor's argument: the attribute of that name, or what was given."
+        "Return an argument as it stands: the attribute so named, or what was given."
         return vars(self).get(name, vars(self._given)[name])
 
     def get_config(self) -> dict:
@@ -150,15 +154,16 @@ def flow_dtype(
 ):
     """The dtype of a part of a flow: `floatx` unless one is given.
 
-    **Raises** `ValueError` under a global policy of another precision than `floatx` that is no
-    mixed one: a part of a flow would not follow it.
+    **Raises** `ValueError` under a global policy of another precision than `floatx`
+    that is no mixed one: a part of a flow would not follow it.
     """
     if dtype is not None:
         return dtype
     compute, floatx = keras.config.dtype_policy().compute_dtype, keras.config.floatx()
     if compute == "float64" != floatx:
         raise ValueError(
-            "Expected keras.config.set_floatx('float64') for flows in double precision, received "
+            "Expected keras.config.set_floatx('float64') "
+            "for flows in double precision, received "
             f"a global dtype policy of float64 beside floatx={floatx!r}"
         )
     return floatx
@@ -200,7 +205,8 @@ def check_structure(
     if names:
         show = lambda parts: ", ".join(f"{k}={parts.get(k)!r}"[:200] for k in names)
         raise ValueError(
-            f"Expected weights of the same structure in {owner} ({show(own)}), received weights saved with {show(saved)}"
+            f"Expected weights of the same structure in {owner} ({show(own)}), "
+            f"received weights saved with {show(saved)}"
         )
 
 # %% ../nbs/03_bijector.ipynb #store-structure
@@ -219,8 +225,12 @@ def take_structure(
     owner: str,  # Who loads
     structure: dict,  # What it is
 ) -> dict:
-    "The weights without their structure. **Raises** `ValueError` where it is another one."
-    entries = {key: store[key] for key in store.keys()}  # noqa: SIM118, a file is no dictionary
+    """Return the weights without their structure.
+
+    **Raises** `ValueError` where it is another one.
+    """
+    # A file is no dictionary: it has to be asked for its keys.
+    entries = {key: store[key] for key in store.keys()}  # noqa: SIM118
     if (saved := entries.pop("structure", None)) is not None:
         check_structure(
             owner, structure, json.loads(np.asarray(saved).tobytes().decode())
@@ -229,7 +239,10 @@ def take_structure(
 
 # %% ../nbs/03_bijector.ipynb #flow-layer
 class FlowLayer(Configured, keras.layers.Layer):
-    "A part of a flow: computes in `floatx`, says whether it uses a context, refuses what it was not made for."
+    """A part of a flow: it computes in `floatx` and says whether it uses a context.
+
+    It refuses what it was not made for.
+    """
 
     uses_context = (
         False  # whether a context changes what the part does; its own parts aside
@@ -239,7 +252,7 @@ class FlowLayer(Configured, keras.layers.Layer):
         kwargs["dtype"] = flow_dtype(kwargs.get("dtype"))
         super().__init__(**kwargs)
         self.context_shape = None  # set before `build` where a context comes along
-        self.unfilled = ()  # weights that a configuration does not hold, until they are set
+        self.unfilled = ()  # weights that a configuration does not hold, until set
 
     @property
     def parts(self) -> list:
@@ -247,20 +260,26 @@ class FlowLayer(Configured, keras.layers.Layer):
         return []
 
     def check_filled(self) -> None:
-        "**Raises** `RuntimeError` for a layer from a configuration that has not got its weights."
+        """Refuse to go on without weights.
+
+        **Raises** `RuntimeError` for a layer from a configuration that has not got its
+        own.
+        """
         for name in self.unfilled:
             with outside_trace():
                 if np.isnan(ops.convert_to_numpy(getattr(self, name))).any():
                     raise RuntimeError(
-                        f"Expected {type(self).__name__} with its weights, received one made "
-                        f"from a configuration, which does not hold {name}: load or assign it"
+                        f"Expected {type(self).__name__} with its weights, "
+                        "received one made from a configuration, "
+                        f"which does not hold {name}: load or assign it"
                     )
         self.unfilled = ()
 
     def check_context(self, x, context) -> None:
         """Compare the context of a call with the one at build; for layers that use it.
 
-        **Raises** `ValueError` where it is missing, not expected, of another shape, or of another batch size than `x`.
+        **Raises** `ValueError` where it is missing, not expected, of another shape, or
+        of another batch size than `x`.
         """
         shape = None if context is None else tuple(context.shape)
         expected = None if self.context_shape is None else tuple(self.context_shape)
@@ -280,7 +299,8 @@ class FlowLayer(Configured, keras.layers.Layer):
             else "no context (there was none at build)"
         )
         raise ValueError(
-            f"Expected {wanted} in {type(self).__name__}, received {'none' if shape is None else f'shape {shape}'}"
+            f"Expected {wanted} in {type(self).__name__}, "
+            f"received {'none' if shape is None else f'shape {shape}'}"
         )
 
     @property
@@ -309,7 +329,10 @@ class FlowLayer(Configured, keras.layers.Layer):
         super().build_from_config(config)
 
     def structure(self) -> dict:
-        "What a file must agree on before its weights are loaded: class and constructor, parts aside."
+        """Return what a file must agree on before its weights are loaded.
+
+        That is the class and what its constructor was given, parts aside.
+        """
         inner = {"bijector", "bijectors", "chains"}
         config = {k: v for k, v in self.get_config().items() if k not in inner}
         return structure_of({"class": type(self).__name__, **config})
@@ -320,12 +343,15 @@ class FlowLayer(Configured, keras.layers.Layer):
         store_structure(store, self.structure())
 
     def load_own_variables(self, store):
-        "**Raises** `ValueError` for weights of another structure, such as another mask."
+        """Set the weights.
+
+        **Raises** `ValueError` for weights of another structure, such as another mask.
+        """
         super().load_own_variables(take_structure(store, self.name, self.structure()))
 
 # %% ../nbs/03_bijector.ipynb #arrivals
 class Arrivals:
-    """Rows on their way through layers, each of which may start from what arrives there.
+    """Rows on their way through layers that may start from what arrives there.
 
     **Raises** `ValueError` for rotations or a seed that are none.
 
@@ -341,7 +367,7 @@ class Arrivals:
         only_pending: bool = False,  # Whether only layers start that await data
         rotations: str = "pca",  # To principal axes; `"keep"` leaves them as they are
         average_shared: bool = True,  # One fit where a network shares its output
-        few_rows: str = "widen",  # Stand in for few rows; `"keep"` takes them as they are
+        few_rows: str = "widen",  # Stand in for few rows; `"keep"` takes them as such
         seed: int = 0,  # Of every fit
         block: int = 0,  # Seeds them too: which block of layers comes first
         **options,  # For `ScalarBijection.fit`
@@ -435,12 +461,16 @@ class Arrivals:
 # %% ../nbs/03_bijector.ipynb #bijector
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Bijector(FlowLayer):
-    "An invertible layer with a tractable Jacobian determinant; forward is data to latent."
+    """An invertible layer with a tractable Jacobian determinant.
+
+    Forward is data to latent.
+    """
 
     whole_numbers = (
         False  # whether events are whole numbers, to which the layer adds noise
     )
-    learns_units = False  # whether the layer takes data of any mean and spread, or, `(d,)`, which columns
+    # whether the layer takes data of any mean and spread, or, `(d,)`, which columns
+    learns_units = False
     learns_from_all_rows = (
         False  # whether a flow shows it every row, in float64, as `Standardize` wants
     )
@@ -451,9 +481,12 @@ class Bijector(FlowLayer):
         self.built = True
 
     def prepare(self, x, context=None):
-        """Convert `x` to a tensor of this layer's dtype, build the layer if need be, and check the event.
+        """Convert `x` to a tensor of this layer's dtype and check the event.
 
-        **Raises** `ValueError` where the event is not the one that the layer was built for.
+        The layer is built if need be.
+
+        **Raises** `ValueError` where the event is not the one that the layer was built
+        for.
         """
         x = ops.cast(ops.convert_to_tensor(x), self.compute_dtype)
         if not self.built:
@@ -465,25 +498,35 @@ class Bijector(FlowLayer):
             self.check_filled()
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(
-                f"Expected inputs of shape (batch, {', '.join(map(str, self.event_shape))}) in "
+                "Expected inputs of shape "
+                f"(batch, {', '.join(map(str, self.event_shape))}) in "
                 f"{type(self).__name__}, received shape {tuple(x.shape)}"
             )
         return x
 
     def forward_and_log_det(self, x, context=None, training=None):
-        "Map data to latent. **Returns** `z` and `log|det dz/dx|` in nats, shape `(batch,)`."
+        """Map data to latent.
+
+        **Returns** `z` and `log|det dz/dx|` in nats, shape `(batch,)`.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not implement forward_and_log_det"
         )
 
     def inverse_and_log_det(self, z, context=None, training=None):
-        "Map latent to data. **Returns** `x` and `log|det dx/dz|` in nats, shape `(batch,)`."
+        """Map latent to data.
+
+        **Returns** `x` and `log|det dx/dz|` in nats, shape `(batch,)`.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not implement inverse_and_log_det"
         )
 
     def call(self, x, context=None, inverse=False, training=None):
-        "Return the moved tensor; forward also adds `-mean(log_det)` (nats) as this layer's loss."
+        """Return the moved tensor.
+
+        Forward also adds `-mean(log_det)` (nats) as this layer's loss.
+        """
         if inverse:
             return self.inverse_and_log_det(x, context=context, training=training)[0]
         z, log_det = self.forward_and_log_det(x, context=context, training=training)
@@ -491,10 +534,11 @@ class Bijector(FlowLayer):
         return z
 
     def adapt(self, x, context=None, only_pending=False, **options) -> np.ndarray:
-        """Start from data, eagerly and before training; the layers inside, each from what arrives there.
+        """Start from data, eagerly and before training.
 
-        `only_pending` leaves alone what does not await data; the other options are those of
-        `Arrivals`. **Returns** what leaves the layer, `(n, *latent)`.
+        The layers inside start each from what arrives there. `only_pending` leaves
+        alone what does not await data; the other options are those of `Arrivals`.
+        **Returns** what leaves the layer, `(n, *latent)`.
         """
         rows = Arrivals(x, context, only_pending, **options)
         self.prepare(rows.x[:1], None if context is None else rows.context[:1])
@@ -505,7 +549,10 @@ class Bijector(FlowLayer):
         self,
         rows: Arrivals,  # What arrives, and where it is left
     ) -> None:
-        "Start from the rows, unless they are only for layers that await some, and let them pass."
+        """Start from the rows, and let them pass.
+
+        A layer that awaits no rows lets those pass that are only for layers that do.
+        """
         if self.awaits_data or not rows.only_pending:
             self.start_from(rows)
         rows.pass_through(self)
@@ -518,14 +565,23 @@ class Bijector(FlowLayer):
 
     @property
     def awaits_data(self) -> bool:
-        "Whether the layer, or one inside, should not be trained before it has started from data."
+        """Whether the layer, or one inside, should start from data.
+
+        It should not be trained before it has.
+        """
         return any(part.awaits_data for part in self.parts)
 
     def check_data(self, x: np.ndarray) -> None:
-        "**Raises** `ValueError` for events that the layer cannot be trained on; here: for none."
+        """Check events to train on.
+
+        **Raises** `ValueError` for those that cannot be used; here: for none.
+        """
 
     def check_query(self, x: np.ndarray) -> None:
-        "**Raises** `ValueError` for events that have no density, not even 0; here: for none."
+        """Check events whose density is asked for.
+
+        **Raises** `ValueError` for those that have none, not even 0; here: for none.
+        """
 
     def compute_output_shape(self, input_shape):
         "The latent shape for a data shape: the same, unless a subclass says otherwise."
@@ -536,13 +592,14 @@ def check_conditioner(conditioner) -> keras.layers.Layer:
     "**Raises** `ValueError` unless `conditioner` is a Keras layer or model."
     if not isinstance(conditioner, keras.layers.Layer):
         raise ValueError(
-            f"Expected conditioner to be a Keras layer or model, received {conditioner!r}"
+            "Expected conditioner to be a Keras layer or model, "
+            f"received {conditioner!r}"
         )
     return conditioner
 
 # %% ../nbs/03_bijector.ipynb #conditioner-inputs
 def conditioner_inputs(kept=None, context=None):
-    "What a conditioner is called with: the one that is not `None`, or `[kept, context]`."
+    "Return what a conditioner is called with: the given one, or `[kept, context]`."
     given = [part for part in (kept, context) if part is not None]
     return given if len(given) > 1 else given[0]
 
@@ -550,7 +607,7 @@ def conditioner_inputs(kept=None, context=None):
 def build_conditioner(
     conditioner: keras.layers.Layer,  # Built or not
     kept_event: Sequence
-    | None,  # Shape of the kept part without the batch; `None`: it sees the context alone
+    | None,  # Shape of the kept part, batch aside; `None`: it sees the context alone
     context_shape: Sequence | None = None,  # `(batch, ...)`, where there is context
 ) -> tuple:
     "Create the conditioner's weights if it has none yet. **Returns** its output shape."
@@ -583,7 +640,10 @@ def any_uses_context(
 def check_distinct(
     parts: Sequence[FlowLayer],  # Bijectors, perhaps a base
 ) -> None:
-    "**Raises** `ValueError` where one layer or one conditioner stands at two positions."
+    """Check that no layer and no conditioner stands at two positions.
+
+    **Raises** `ValueError` where one does.
+    """
     seen = {}
     for part in every_part(parts):
         for kind, item in (
@@ -593,7 +653,8 @@ def check_distinct(
             if item is not None and id(item) in seen:
                 one = "layer" if kind == "bijectors" else f"network ({item.name})"
                 raise ValueError(
-                    f"Expected distinct {kind}, received one {one} at two positions (its weights would be shared, and lost in a file)"
+                    f"Expected distinct {kind}, received one {one} at two positions "
+                    "(its weights would be shared, and lost in a file)"
                 )
             seen[id(item)] = item
 
@@ -601,14 +662,18 @@ def check_distinct(
 def check_bijectors(
     bijectors: Sequence[Bijector],  # In the order in which data passes through them
 ) -> list[Bijector]:
-    "Return a flat list. **Raises** `ValueError` if it is empty, holds something else, or one layer twice."
+    """Return a flat list.
+
+    **Raises** `ValueError` if it is empty, holds something else, or one layer twice.
+    """
     bijectors = list(bijectors)
     if not bijectors:
         raise ValueError("Expected at least one bijector, received none")
     for i, bijector in enumerate(bijectors):
         if not isinstance(bijector, Bijector):
             raise ValueError(
-                f"Expected bijectors only, received {type(bijector).__name__} at position {i}"
+                "Expected bijectors only, "
+                f"received {type(bijector).__name__} at position {i}"
             )
     check_distinct(bijectors)
     return bijectors
@@ -617,7 +682,10 @@ def check_bijectors(
 def build_in_turn(
     bijectors: Sequence[Bijector], input_shape, context_shape=None
 ) -> tuple:
-    "Build each bijector for what the one before it gives. **Returns** the latent shape."
+    """Build each bijector for what the one before it gives.
+
+    **Returns** the latent shape.
+    """
     for bijector in bijectors:
         if not bijector.built:
             bijector.context_shape = context_shape
@@ -627,7 +695,10 @@ def build_in_turn(
 
 # %% ../nbs/03_bijector.ipynb #forward-through
 def forward_through(bijectors: Sequence[Bijector], x, context=None, training=None):
-    "Data to latent through all of them. **Returns** every state (`len(bijectors) + 1` tensors) and the summed log-det."
+    """Map data to latent through all of them.
+
+    **Returns** every state (`len(bijectors) + 1` tensors) and the summed log-det.
+    """
     states, total = [x], ops.zeros(ops.shape(x)[:1], dtype=x.dtype)
     for bijector in bijectors:
         z, log_det = bijector.forward_and_log_det(
@@ -639,7 +710,10 @@ def forward_through(bijectors: Sequence[Bijector], x, context=None, training=Non
 
 # %% ../nbs/03_bijector.ipynb #inverse-through
 def inverse_through(bijectors: Sequence[Bijector], z, context=None, training=None):
-    "Latent to data through all of them, last one first. **Returns** `x` and the summed log-det of the inverse."
+    """Map latent to data through all of them, last one first.
+
+    **Returns** `x` and the summed log-det of the inverse.
+    """
     total = ops.zeros(ops.shape(z)[:1], dtype=z.dtype)
     for bijector in reversed(bijectors):
         z, log_det = bijector.inverse_and_log_det(z, context=context, training=training)
@@ -713,7 +787,7 @@ class Inverse(Bijector):
 
     def __init__(
         self,
-        bijector: Bijector,  # The one to read backwards; build it first if it changes the event's shape
+        bijector: Bijector,  # To read backwards; build it first if it reshapes events
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -730,7 +804,8 @@ class Inverse(Bijector):
                 input_shape
             ):
                 raise ValueError(
-                    f"Expected a built bijector, since {type(self.bijector).__name__} changes the event's shape"
+                    "Expected a built bijector, "
+                    f"since {type(self.bijector).__name__} changes the event's shape"
                 )
             self.bijector.context_shape = self.context_shape
             self.bijector.build(input_shape)

@@ -28,7 +28,8 @@ def check_size(
         raise ValueError(f"Expected a whole number of dimensions, received {d}")
     if d < 2:
         raise ValueError(
-            f"Expected at least 2 dimensions for a coupling, received {d}: use a marginal flow (make_gaussianization_flow)"
+            f"Expected at least 2 dimensions for a coupling, received {d}: "
+            "use a marginal flow (make_gaussianization_flow)"
         )
     return int(d)
 
@@ -36,11 +37,15 @@ def check_size(
 def check_mask(
     mask: Sequence[bool],  # True = kept
 ) -> np.ndarray:
-    "Return a boolean array. **Raises** `ValueError` unless it keeps something and moves something."
+    """Return a boolean array.
+
+    **Raises** `ValueError` unless it keeps something and moves something.
+    """
     values = np.asarray(mask)
     if values.ndim == 0 or values.size == 0:
         raise ValueError(
-            f"Expected a mask with at least one axis and entry, received mask.shape={values.shape}"
+            "Expected a mask with at least one axis and entry, "
+            f"received mask.shape={values.shape}"
         )
     if values.dtype != bool and not np.isin(values, (0, 1)).all():
         raise ValueError(f"Expected a mask of booleans, received {values.tolist()}")
@@ -53,7 +58,8 @@ def check_mask(
             else "False: nothing is kept (a marginal layer needs no mask)"
         )
         raise ValueError(
-            f"Expected a mask that keeps some numbers and moves others, received one that is all {kind}"
+            "Expected a mask that keeps some numbers and moves others, "
+            f"received one that is all {kind}"
         )
     return values
 
@@ -61,14 +67,20 @@ def check_mask(
 def default_half_mask(
     d: int,  # Event size, at least 2
 ) -> np.ndarray:
-    "The mask that keeps the first `d // 2` numbers. **Raises** `ValueError` for `d < 2`."
+    """Return the mask that keeps the first `d // 2` numbers.
+
+    **Raises** `ValueError` for `d < 2`.
+    """
     return np.arange(check_size(d)) < d // 2
 
 # %% ../nbs/23_coupling.ipynb #alternating-mask
 def alternating_mask(
     d: int,  # Event size, at least 2
 ) -> np.ndarray:
-    "The mask that keeps every second number, from the first on: indices 0, 2, 4, ... **Raises** `ValueError` for `d < 2`."
+    """Return the mask that keeps indices 0, 2, 4, ...: every second number.
+
+    **Raises** `ValueError` for `d < 2`.
+    """
     return np.arange(check_size(d)) % 2 == 0
 
 # %% ../nbs/23_coupling.ipynb #random-mask
@@ -76,7 +88,10 @@ def random_mask(
     d: int,  # Event size, at least 2
     seed: int = 0,  # Equal seeds give equal masks
 ) -> np.ndarray:
-    "A mask that keeps `d // 2` numbers, drawn without order. **Raises** `ValueError` for `d < 2`."
+    """Return a mask that keeps `d // 2` numbers, drawn without order.
+
+    **Raises** `ValueError` for `d < 2`.
+    """
     return np.random.default_rng(seed).permutation(default_half_mask(d))
 
 # %% ../nbs/23_coupling.ipynb #checkerboard-mask
@@ -85,7 +100,9 @@ def checkerboard_mask(
         int
     ],  # Such as (height, width, channels); the last axis holds the channels
 ) -> np.ndarray:
-    """The mask, `(..., 1)`, that keeps where the indices of all axes but the last have an even sum.
+    """Return the mask of a checkerboard, `(..., 1)`.
+
+    It keeps where the indices of all axes but the last have an even sum.
 
     **Raises** `ValueError` for fewer than two axes, or a single position.
     """
@@ -98,7 +115,8 @@ def checkerboard_mask(
         or event[:-1].prod() < 2
     ):
         raise ValueError(
-            f"Expected an event with channels in its last axis and 2 or more positions, received event_shape={event_shape}"
+            "Expected an event with channels in its last axis and 2 or more "
+            f"positions, received event_shape={event_shape}"
         )
     return (np.indices(event[:-1]).sum(axis=0) % 2 == 0)[..., None]
 
@@ -112,7 +130,11 @@ def select(x, indices: np.ndarray):
 
 # %% ../nbs/23_coupling.ipynb #split
 def split(x, mask: np.ndarray):
-    "The kept and the moved part: entries of the last axis, or, for a mask with more axes, the whole with zeros in place of the other part."
+    """Return the kept and the moved part.
+
+    They are entries of the last axis, or, for a mask with more axes, the whole with
+    zeros in place of the other part.
+    """
     if mask.ndim == 1:
         return select(x, np.flatnonzero(mask)), select(x, np.flatnonzero(~mask))
     return ops.where(mask, x, ops.zeros_like(x)), ops.where(mask, ops.zeros_like(x), x)
@@ -136,9 +158,12 @@ def join(kept, moved, mask: np.ndarray):
 # %% ../nbs/23_coupling.ipynb #coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Coupling(ScalarLayer):
-    """Keep the numbers where `mask` is True and bend the others by a scalar bijection that depends on the kept ones.
+    """Keep the numbers where `mask` is True, and bend the others.
 
-    **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), section 3.1, with an elementwise law.
+    They are bent by a scalar bijection that depends on the kept ones.
+
+    **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), section 3.1, with an
+    elementwise law.
     """
 
     def __init__(
@@ -160,14 +185,16 @@ class Coupling(ScalarLayer):
         event, shape = tuple(input_shape[1:]), self.mask.shape
         if len(shape) == 1 and shape != event[-1:]:
             raise ValueError(
-                f"Expected mask of length {event[-1]} (the event size), received mask.shape={shape}"
+                f"Expected mask of length {event[-1]} (the event size), "
+                f"received mask.shape={shape}"
             )
         if len(shape) > 1 and (
             len(shape) != len(event)
             or any(m not in (1, n) for m, n in zip(shape, event))
         ):
             raise ValueError(
-                f"Expected a mask that broadcasts to the event {event}, received mask.shape={shape}"
+                f"Expected a mask that broadcasts to the event {event}, "
+                f"received mask.shape={shape}"
             )
         if len(shape) == 1:
             self.build_params(self.d_b, seen=(*event[:-1], self.d_a))
@@ -183,11 +210,17 @@ class Coupling(ScalarLayer):
         return split(x, self.mask)
 
     def network_inputs(self, x, context=None):
-        "What the conditioner is called with for the events `x`: the kept part, or `[kept, context]`."
+        """Return what the conditioner is called with for the events `x`.
+
+        That is the kept part, or `[kept, context]`.
+        """
         return conditioner_inputs(self.split(x)[0], context)
 
     def params(self, kept, context=None, training=None) -> dict:
-        "Parameters of the moved part, `(batch, ..., d_b, size)` by name: base plus conditioner."
+        """Return the parameters of the moved part: base plus conditioner.
+
+        **Shapes** `(batch, ..., d_b, size)` by name.
+        """
         self.check_context(kept, context)
         return self.scalar.combine(
             self.table(), self.emitted(conditioner_inputs(kept, context), training)
@@ -209,9 +242,12 @@ class Coupling(ScalarLayer):
 # %% ../nbs/23_coupling.ipynb #mixture-cdfcoupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MixtureCDFCoupling(Coupling):
-    """Coupling by `z_b = norm_icdf(F(x_b))`, F a mixture of Gaussians or logistics whose parameters depend on the kept part.
+    """Coupling by `z_b = norm_icdf(F(x_b))`, F a mixture of Gaussians or logistics.
 
-    **Source** [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2, with a normal quantile.
+    The mixture's parameters depend on the kept part.
+
+    **Source** [Ho et al. 2019](https://arxiv.org/abs/1902.00275), section 3.2, with a
+    normal quantile.
     """
 
     def __init__(
@@ -221,8 +257,8 @@ class MixtureCDFCoupling(Coupling):
         num_components: int = 8,  # K
         log_scale_clamp: LogScaleClamp
         | None = None,  # Bounds the conditioner's log-scales; `None`: tanh, 3
-        background: float = 0.0,  # Share of a component with the mixture's own mean and variance
-        identity: str = "quadrature",  # Start with different components, or `"equal"` ones
+        background: float = 0.0,  # Share of a component with the mixture's own moments
+        identity: str = "quadrature",  # Start: different components, or `"equal"` ones
         family: str = "gaussian",  # Kind of component, or `"logistic"`
         **kwargs,
     ):
@@ -234,7 +270,9 @@ class MixtureCDFCoupling(Coupling):
 # %% ../nbs/23_coupling.ipynb #affine-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class AffineCoupling(Coupling):
-    """Coupling by `z_b = x_b * exp(s) + t`; the conditioner emits `2 * d_b` floats, shifts first.
+    """Coupling by `z_b = x_b * exp(s) + t`.
+
+    The conditioner emits `2 * d_b` floats, shifts first.
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), eq. 4-5.
     """
@@ -252,7 +290,9 @@ class AffineCoupling(Coupling):
 # %% ../nbs/23_coupling.ipynb #additive-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class AdditiveCoupling(Coupling):
-    """Coupling by `z_b = x_b + t`; the conditioner emits `d_b` floats. Keeps volumes: `log_det` is 0.
+    """Coupling by `z_b = x_b + t`, which keeps volumes: `log_det` is 0.
+
+    The conditioner emits `d_b` floats.
 
     **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), section 3.2.
     """
@@ -268,7 +308,9 @@ class AdditiveCoupling(Coupling):
 # %% ../nbs/23_coupling.ipynb #spline-coupling
 @keras.saving.register_keras_serializable(package="gaussflow")
 class SplineCoupling(Coupling):
-    """Coupling by a rational-quadratic spline; the conditioner emits widths, then heights, then slopes.
+    """Coupling by a rational-quadratic spline.
+
+    The conditioner emits widths, then heights, then slopes.
 
     **Source** [Durkan et al. 2019](https://arxiv.org/abs/1906.04032), section 3.2.
     """

@@ -59,13 +59,17 @@ from .standardize import ActNorm, Standardize
 
 # %% ../nbs/43_families.ipynb #check-start-data
 def check_start_data(x, input_dim: int):
-    "A float array `(n, input_dim)` or `None`. **Raises** `ValueError` for another shape and for NaN or infinity."
+    """Return a float array `(n, input_dim)`, or `None`.
+
+    **Raises** `ValueError` for another shape and for NaN or infinity.
+    """
     if x is None:
         return None
     x = np.asarray(read_array(x, "the data of the start"), dtype=keras.config.floatx())
     if x.ndim != 2 or x.shape[1] != input_dim:
         raise ValueError(
-            f"Expected data of shape (n, d) with d = input_dim = {input_dim}, received shape {x.shape}"
+            f"Expected data of shape (n, d) with d = input_dim = {input_dim}, "
+            f"received shape {x.shape}"
         )
     check_finite(x, "the data of the start")
     return x
@@ -96,7 +100,7 @@ def mlp_coupling(
     activation: str,
     shared: bool = False,
 ) -> Coupling:
-    "A coupling with a plain network, or with one whose parameters all moved numbers share."
+    "Couple by a plain network, or by one whose parameters all moved numbers share."
     sizes, d_b = list(scalar.param_sizes.values()), int((~mask).sum())
     if shared:
         network = SharedMLPConditioner(sizes, d_b, hidden, activation)
@@ -110,9 +114,9 @@ def flow_of(
     event_shape: int | Sequence[int],  # Of one event
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Whether mean and spread of events and contexts are taken out first
+    standardize: bool = False,  # Take out mean and spread of events and contexts first
 ) -> NormalizingFlow:
-    "A `GaussianizationFlow` for vectors and a standard normal, otherwise a `NormalizingFlow`."
+    "Make a `GaussianizationFlow` (vectors, standard normal) or a `NormalizingFlow`."
     bijectors = [Standardize(), *bijectors] if standardize else list(bijectors)
     shape = check_shape(event_shape)
     if base is None and len(shape) == 1:
@@ -127,21 +131,24 @@ def make_coupling_flow(
     hidden: Sequence[int] = (64, 64),  # Hidden widths of the conditioners
     activation: str = "relu",  # Of the conditioners
     mask: Sequence[bool]
-    | None = None,  # True = kept by the first coupling of a block; `None`: the first half
-    shared_mixture: bool = False,  # One set of parameters for all moved numbers of a layer
+    | None = None,  # True = kept by a block's first coupling; `None`: the first half
+    shared_mixture: bool = False,  # One set of parameters for all moved numbers
     include_rotation: bool = True,  # Begin each block with a Householder rotation
     num_reflectors: int
     | None = None,  # Of each rotation; `None`: as many as dimensions
     identity: str = "quadrature",  # Start of the mixtures; `"equal"` shows why not
     scalar: ScalarBijection
-    | None = None,  # Map of the moved numbers; `None`: a mixture of `num_components` Gaussians
+    | None = None,  # Map of moved numbers; `None`: a mixture of Gaussians
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """A flow of couplings by mixture CDFs, or by any other scalar bijection; a `GaussianizationFlow` where the base is normal.
+    """Make a flow of couplings by mixture CDFs, or by any other scalar bijection.
 
-    **Raises** `ValueError` for `input_dim < 2`, fewer than one block or component, and a mask of another length.
+    It is a `GaussianizationFlow` where the base is normal.
+
+    **Raises** `ValueError` for `input_dim < 2`, fewer than one block or component, and
+    a mask of another length.
 
     >>> flow = make_coupling_flow(2, standardize=True)
     """
@@ -149,7 +156,8 @@ def make_coupling_flow(
     mask = default_half_mask(input_dim) if mask is None else check_mask(mask)
     if mask.shape != (input_dim,):
         raise ValueError(
-            f"Expected mask of length {input_dim} (input_dim), received mask.shape={mask.shape}"
+            f"Expected mask of length {input_dim} (input_dim), "
+            f"received mask.shape={mask.shape}"
         )
     reflectors = (
         input_dim
@@ -177,26 +185,28 @@ def make_gaussianization_flow(
     num_reflectors: int
     | None = None,  # Of each rotation; `None`: as many as dimensions
     num_components: int = 8,  # K of every mixture
-    pca_init_data=None,  # Data `(n, d)`: rotations become fixed principal axes of what arrives
-    mixture_init_data=None,  # Data `(n, d)`: mixtures start from the quantiles of what arrives, other maps by their `fit`
+    pca_init_data=None,  # Data `(n, d)`: rotations become principal axes, fixed
+    mixture_init_data=None,  # Data `(n, d)`: maps start from it, mixtures by quantiles
     context_hidden: Sequence[int] | None = (
         64,
         64,
-    ),  # Hidden widths of the network of each marginal layer, made where a context comes along
+    ),  # Hidden widths of each marginal layer's network, made if a context comes along
     scalar: ScalarBijection
-    | None = None,  # Map of the numbers; `None`: a mixture of `num_components` Gaussians
+    | None = None,  # Map of the numbers; `None`: a mixture of Gaussians
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """A flow of marginal Gaussianization layers and rotations; a `GaussianizationFlow` where the base is normal.
+    """Make a flow of marginal Gaussianization layers and rotations.
 
-    Built with a context, every marginal layer has a network of it. Both kinds of data are carried
-    through the layers made so far, so that every layer starts from what it will see; such layers
-    take no context.
+    It is a `GaussianizationFlow` where the base is normal. Built with a context, every
+    marginal layer has a network of it. Both kinds of data are carried through the
+    layers made so far, so that every layer starts from what it will see: rotations from
+    principal axes, mixtures from quantiles, other maps by their `fit`. Such layers take
+    no context.
 
-    **Raises** `ValueError` for fewer than one dimension, block or component, data of another shape,
-    and data beside `standardize`, which the layers would see raw.
+    **Raises** `ValueError` for fewer than one dimension, block or component, data of
+    another shape, and data beside `standardize`, which the layers would see raw.
 
     >>> flow = make_gaussianization_flow(1)
     >>> flow.fit({"x": y, "context": c})
@@ -213,7 +223,8 @@ def make_gaussianization_flow(
     has_data = any(x is not None for x in states)
     if has_data and standardize:
         raise ValueError(
-            "Expected standardize=True without pca_init_data and mixture_init_data, received both: call flow.adapt(x)"
+            "Expected standardize=True without pca_init_data and mixture_init_data, "
+            "received both: call flow.adapt(x)"
         )
     bijectors, hidden = [], None if has_data else context_hidden
     for _ in range(check_count("num_blocks", num_blocks)):
@@ -255,12 +266,14 @@ def couplings_in_turn(
 ) -> list[Coupling]:
     """Couplings by one law whose kept and moved parts change roles from layer to layer.
 
-    **Raises** `ValueError` for `event_size < 2`, fewer than one layer, and a mask of another length or that moves nothing.
+    **Raises** `ValueError` for `event_size < 2`, fewer than one layer, and a mask of
+    another length or that moves nothing.
     """
     kept = alternating_mask(event_size) if mask is None else check_mask(mask)
     if kept.shape != (event_size,):
         raise ValueError(
-            f"Expected mask of length {event_size} (the event size), received mask.shape={kept.shape}"
+            f"Expected mask of length {event_size} (the event size), "
+            f"received mask.shape={kept.shape}"
         )
     turns = range(check_count("num_blocks", num_blocks))
     return [
@@ -272,25 +285,34 @@ def couplings_in_turn(
 def check_event(
     event_shape: int | Sequence[int],  # Of one event
 ) -> tuple[int, ...]:
-    "Return `(d,)` or `(height, width, channels)`. **Raises** `ValueError` for anything else, and for fewer than 2 numbers."
+    """Return `(d,)` or `(height, width, channels)`.
+
+    **Raises** `ValueError` for anything else, and for fewer than 2 numbers.
+    """
     event = check_shape(event_shape)
     if len(event) == 3 and np.prod(event) < 2:
         raise ValueError(
-            f"Expected event_shape as (height, width, channels) of at least 2 pixels, received {event}"
+            "Expected event_shape as (height, width, channels) of at least 2 pixels, "
+            f"received {event}"
         )
     if len(event) not in (1, 3):
         raise ValueError(
-            "Expected event_shape as an integer or one axis (vectors of 1 number or more), or as "
-            f"(height, width, channels), received event_shape={event_shape!r}"
+            "Expected event_shape as an integer or one axis (vectors of 1 number or "
+            "more), or as (height, width, channels), "
+            f"received event_shape={event_shape!r}"
         )
     return event
 
 # %% ../nbs/43_families.ipynb #check-units
 def check_units(standardize: bool, num_values: int | None) -> bool:
-    "Whether to standardise. **Raises** `ValueError` beside `num_values`, which settles the units."
+    """Return whether to standardise.
+
+    **Raises** `ValueError` beside `num_values`, which settles the units.
+    """
     if standardize and num_values is not None:
         raise ValueError(
-            "Expected standardize=True for real numbers, received it beside num_values, whose units are known"
+            "Expected standardize=True for real numbers, "
+            "received it beside num_values, whose units are known"
         )
     return bool(standardize)
 
@@ -304,14 +326,19 @@ def grey_layers(
     alpha: float | None,  # Of the logit; `None`: no logit
     hidden: Sequence[int] = (32, 32),  # Widths of the networks of learned noise
 ) -> list:
-    "The layers that turn whole numbers into real ones. **Raises** `ValueError` for an unknown kind of noise, and learned noise of vectors."
+    """Make the layers that turn whole numbers into real ones.
+
+    **Raises** `ValueError` for an unknown kind of noise, and learned noise of vectors.
+    """
     if dequantization not in ("uniform", "variational"):
         raise ValueError(
-            f"Expected dequantization to be 'uniform' or 'variational', received {dequantization!r}"
+            "Expected dequantization to be 'uniform' or 'variational', "
+            f"received {dequantization!r}"
         )
     if dequantization == "variational" and len(event) != 3:
         raise ValueError(
-            f"Expected images for dequantization='variational', received event_shape={event}"
+            "Expected images for dequantization='variational', "
+            f"received event_shape={event}"
         )
     if num_values is None:
         return []
@@ -328,7 +355,10 @@ def grey_layers(
 
 # %% ../nbs/43_families.ipynb #check-levels
 def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -> int:
-    """Return `num_levels`. `last_squeezes`: whether the last level squeezes, too, or needs two positions for a checkerboard.
+    """Return `num_levels`.
+
+    `last_squeezes`: whether the last level squeezes, too, or needs two positions for a
+    checkerboard.
 
     **Raises** `ValueError` below 1, and for sides that cannot be halved often enough.
     """
@@ -350,10 +380,14 @@ def check_levels(event: tuple[int, ...], num_levels: int, last_squeezes: bool) -
 def affine_or(
     scalar: ScalarBijection | None, log_scale_clamp: LogScaleClamp | None
 ) -> ScalarBijection:
-    "The affine law, or `scalar`. **Raises** `ValueError` for a clamp beside another law, which has one of its own."
+    """Return the affine law, or `scalar`.
+
+    **Raises** `ValueError` for a clamp beside another law, which has one of its own.
+    """
     if scalar is not None and log_scale_clamp is not None:
         raise ValueError(
-            "Expected log_scale_clamp or scalar, received both: give the clamp to the scalar bijection"
+            "Expected log_scale_clamp or scalar, received both: "
+            "give the clamp to the scalar bijection"
         )
     return Affine(log_scale_clamp) if scalar is None else check_law(scalar)
 
@@ -374,11 +408,15 @@ def make_nice(
     num_values: int
     | None = None,  # Grey values of images of whole numbers; `None`: real numbers
     dequantization: str = "uniform",  # Noise of whole numbers, or `"variational"`
-    standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """Non-linear independent components estimation: shifts whose roles alternate, then a learned diagonal.
+    """Non-linear independent components estimation (NICE), on vectors or images.
 
-    **Raises** `ValueError` for other events, fewer than one coupling, a wrong mask, and a wrong number of grey values.
+    Shifts whose roles alternate, then a learned diagonal. `standardize` is for real
+    numbers.
+
+    **Raises** `ValueError` for other events, fewer than one coupling, a wrong mask, and
+    a wrong number of grey values.
 
     **Source** [Dinh et al. 2015](https://arxiv.org/abs/1410.8516), sections 3 and 5.1.
     """
@@ -405,10 +443,14 @@ def residual_coupling(
     hidden: Sequence[int],
     activation: str,
 ) -> Coupling:
-    "A coupling with a residual convolutional network. **Raises** `ValueError` unless `hidden` is two or more equal widths."
+    """Couple by a residual convolutional network.
+
+    **Raises** `ValueError` unless `hidden` is two or more equal widths.
+    """
     if len(hidden) < 2 or len(set(hidden)) > 1:
         raise ValueError(
-            f"Expected hidden as two or more equal widths for a residual network, received hidden={tuple(hidden)}"
+            "Expected hidden as two or more equal widths for a residual network, "
+            f"received hidden={tuple(hidden)}"
         )
     network = ResidualConvConditioner(
         scalar.width(num_moved),
@@ -427,7 +469,10 @@ def real_nvp_levels(
     hidden: Sequence[int],  # Widths of the residual networks
     activation: str,  # Of the networks
 ) -> MultiScale:
-    "Couplings on checkerboards, a squeeze, couplings on channels, half set aside; the last level has one checkerboard more."
+    """Make each level: couplings on checkerboards, a squeeze, couplings on channels.
+
+    Half is then set aside; the last level has one checkerboard more.
+    """
     chains, (height, width, channels) = [], event
     for level in range(num_levels):
         last = level == num_levels - 1
@@ -467,14 +512,14 @@ def make_real_nvp(
     event_shape: int
     | Sequence[int],  # Size of the vectors, at least 2, or (height, width, channels)
     num_blocks: int
-    | None = None,  # Of vectors, 8; of images, on each side of a squeeze, 3 as in the paper
+    | None = None,  # Of vectors, 8; of images, on each side of a squeeze, 3
     hidden: Sequence[int] = (
         64,
         64,
-    ),  # Hidden widths of each network; of images all equal, the paper's for CIFAR-10: nine of 64, a convolution and 8 blocks
+    ),  # Hidden widths of each network; of images two or more, all equal
     activation: str = "relu",  # Of the networks
     mask: Sequence[bool]
-    | None = None,  # Of vectors, True = kept by the first coupling; `None`: every other number
+    | None = None,  # Of vectors, True = kept by the first coupling; `None`: every other
     log_scale_clamp: LogScaleClamp
     | None = None,  # Bounds the networks' log-scales; `None`: tanh, 3
     base: BaseDistribution
@@ -486,11 +531,16 @@ def make_real_nvp(
     alpha: float
     | None = 0.05,  # Of the logit after the noise, as in the paper; `None`: no logit
     scalar: ScalarBijection | None = None,  # Another law than the affine one
-    standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """Real-valued non-volume preserving flow: affine couplings whose roles alternate; on images, level by level.
+    """Real-valued non-volume preserving flow (Real NVP), on vectors or images.
 
-    **Raises** `ValueError` for other events, fewer than one coupling or level, sides that cannot be halved, and a wrong mask or clamp.
+    Affine couplings whose roles alternate; on images, level by level. The paper has 3
+    blocks on each side of a squeeze and, for CIFAR-10, networks with nine widths of 64:
+    a convolution and 8 blocks. `standardize` is for real numbers.
+
+    **Raises** `ValueError` for other events, fewer than one coupling or level, sides
+    that cannot be halved, and a wrong mask or clamp.
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 3.
     """
@@ -511,7 +561,8 @@ def make_real_nvp(
         return flow_of([*first, *layers], event, base, standardize)
     if mask is not None:
         raise ValueError(
-            "Expected mask=None for images, whose masks are checkerboards and halves of the channels, received a mask"
+            "Expected mask=None for images, "
+            "whose masks are checkerboards and halves of the channels, received a mask"
         )
     num_levels = check_levels(event, num_levels, last_squeezes=False)
     stack = real_nvp_levels(
@@ -586,20 +637,25 @@ def make_glow(
     activation: str = "relu",  # Of the networks
     scalar: ScalarBijection | None = None,  # Law of the couplings; `None`: affine
     log_scale_clamp: LogScaleClamp
-    | None = None,  # Bounds the log-scales of the affine law and of the learned prior; `None`: tanh, 3
+    | None = None,  # Bounds the affine log-scales and the prior's; `None`: tanh, 3
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
     num_values: int
     | None = None,  # Grey values of images of whole numbers; `None`: real numbers
     dequantization: str = "uniform",  # Noise of whole numbers, or `"variational"`
     alpha: float | None = None,  # Of a logit after the noise; `None`: no logit
-    standardize: bool = False,  # Begin with `Standardize`, for real numbers in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """Generative flow with invertible 1 x 1 convolutions; `fit` adapts its normalisation to the first data that it is given.
+    """Generative flow with invertible 1 x 1 convolutions (Glow), on vectors or images.
 
-    **Raises** `ValueError` for other events, fewer than one level or step, sides that cannot be halved, and a wrong law or clamp.
+    `fit` adapts its normalisation to the first data that it is given. `standardize` is
+    for real numbers.
 
-    **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3 and figure 2.
+    **Raises** `ValueError` for other events, fewer than one level or step, sides that
+    cannot be halved, and a wrong law or clamp.
+
+    **Source** [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 3,
+    figure 2.
     """
     event, law = check_event(event_shape), affine_or(scalar, log_scale_clamp)
     standardize, layers = (
@@ -649,18 +705,19 @@ def with_reversals(
 # %% ../nbs/43_families.ipynb #make-maf
 def make_maf(
     event_shape: int | Sequence[int],  # Size of the vectors, or a tuple that holds it
-    num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
+    num_blocks: int = 5,  # Autoregressive layers, with the order reversed in turn
     hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
     activation: str | Callable | None = "relu",  # Of each network
     scalar: ScalarBijection
     | None = None,  # How each number is mapped; `None`: `Affine()`
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
     """A masked autoregressive flow: fast densities, samples in `d` passes per layer.
 
-    **Raises** `ValueError` for events with more than one axis, fewer than one block, and widths below 1.
+    **Raises** `ValueError` for events with more than one axis, fewer than one block,
+    and widths below 1.
 
     **Source** [Papamakarios et al. 2017](https://arxiv.org/abs/1705.07057), section 3
     """
@@ -671,18 +728,21 @@ def make_maf(
 # %% ../nbs/43_families.ipynb #make-iaf
 def make_iaf(
     event_shape: int | Sequence[int],  # Size of the vectors, or a tuple that holds it
-    num_blocks: int = 5,  # Autoregressive layers, the order reversed from one to the next
+    num_blocks: int = 5,  # Autoregressive layers, with the order reversed in turn
     hidden: Sequence[int] = (64, 64),  # Hidden widths of each network
     activation: str | Callable | None = "relu",  # Of each network
     scalar: ScalarBijection
     | None = None,  # How each number is mapped; `None`: `Affine()`
     base: BaseDistribution
     | None = None,  # Density of the latent; `None`: standard normal
-    standardize: bool = False,  # Begin with `Standardize`, for data in any units; contexts too
+    standardize: bool = False,  # `Standardize` first: data and contexts in any units
 ) -> NormalizingFlow:
-    """An inverse autoregressive flow: fast samples, densities of given events in `d` passes per layer.
+    """An inverse autoregressive flow: fast samples, slow densities of given events.
 
-    **Raises** `ValueError` for events with more than one axis, fewer than one block, and widths below 1.
+    A density takes `d` passes per layer.
+
+    **Raises** `ValueError` for events with more than one axis, fewer than one block,
+    and widths below 1.
 
     **Source** [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), section 4
     """

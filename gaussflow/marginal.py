@@ -52,7 +52,7 @@ def numbers_by_dimension(
     moved: np.ndarray,  # Which numbers of an event are moved, a Boolean array
     num_moved: int,  # Rows of the table
 ) -> dict[int, np.ndarray]:
-    "The numbers that each row of a layer's table is for, by their place on the last axis."
+    "Return the numbers of each row of a layer's table, by place on the last axis."
     anywhere = moved.any(axis=tuple(range(moved.ndim - 1)))
     all_of_them = num_moved == len(anywhere)
     dims = range(num_moved) if all_of_them else np.flatnonzero(anywhere).tolist()
@@ -61,7 +61,9 @@ def numbers_by_dimension(
 
 # %% ../nbs/22_marginal.ipynb #scalar-layer
 class ScalarLayer(Bijector):
-    """A scalar bijection for every moved number, with a table of parameters and, perhaps, a network that adds to them.
+    """A scalar bijection for every moved number, with a table of parameters.
+
+    A network may add to the table.
 
     **Raises** `ValueError` for another `scalar` or `conditioner`.
     """
@@ -97,7 +99,9 @@ class ScalarLayer(Bijector):
     def start_from(self, rows):
         """Fit the table, one dimension after the other, and let the network start at 0.
 
-        **Raises** `ValueError` for a network that cannot. **Warns** of a map without `fit`.
+        **Raises** `ValueError` for a network that cannot.
+
+        **Warns** of a map without `fit`.
         """
         widen(rows)
         numbers = numbers_by_dimension(rows.x, self.moved, self.num_moved)
@@ -124,17 +128,23 @@ class ScalarLayer(Bijector):
             zero_head(self, self.network_inputs(*rows.some()))
 
     def build_params(self, num_moved: int, seen: Sequence | None) -> None:
-        "Make the table, and the network, which sees events of shape `seen` or, for `None`, the context alone."
+        """Make the table, and the network.
+
+        The network sees events of shape `seen` or, for `None`, the context alone.
+        """
         self.num_moved = num_moved
         if self.conditioner is not None:
             shape = build_conditioner(self.conditioner, seen, self.context_shape)
             self.scalar.check_width(shape[-1], num_moved)
             if shape[1:-1] != tuple(seen or ())[:-1]:
                 raise ValueError(
-                    f"Expected a conditioner with outputs of shape {(None, *(seen or ())[:-1], shape[-1])}, received output shape {shape}"
+                    "Expected a conditioner with outputs of shape "
+                    f"{(None, *(seen or ())[:-1], shape[-1])}, "
+                    f"received output shape {shape}"
                 )
         for name, start in self.scalar.identity_params().items():
-            # An initializer, not `assign`: a symbolic build, as by `fit` on a data set, would lose what is assigned.
+            # An initializer, not `assign`: a symbolic build, as by `fit` on a data set,
+            # would lose what is assigned.
             first = lambda shape, dtype=None, start=start: ops.convert_to_tensor(
                 np.broadcast_to(start, shape), dtype
             )
@@ -166,7 +176,10 @@ class ScalarLayer(Bijector):
 
 # %% ../nbs/22_marginal.ipynb #head-candidates
 def head_candidates(layer: ScalarLayer) -> list[list]:
-    "Lists of weights (a kernel, and its bias) that may be the conditioner's last layer, the likeliest first."
+    """Return what may be the conditioner's last layer, the likeliest first.
+
+    Each is a list of weights: a kernel, and its bias.
+    """
     conditioner, scalar = layer.conditioner, layer.scalar
     widths = (scalar.width(layer.num_moved), scalar.width(1))
     weights = list(conditioner.weights)
@@ -194,7 +207,10 @@ def zero_head(
     layer: ScalarLayer,  # A built layer with a conditioner
     inputs,  # What the conditioner is called with, for some rows
 ) -> None:
-    "Zero the last layer of the conditioner. **Raises** `ValueError` where none can be found that makes the output 0."
+    """Zero the last layer of the conditioner.
+
+    **Raises** `ValueError` where none can be found that makes the output 0.
+    """
     for weights in head_candidates(layer):
         before = [
             np.array(ops.convert_to_numpy(w)) for w in weights
@@ -209,16 +225,21 @@ def zero_head(
     if np.any(raw):
         width = layer.scalar.width(layer.num_moved)
         raise ValueError(
-            f"Expected a conditioner with a last layer (kernel and bias) of width {width} that can be set to zero, or zero outputs, "
-            f"received {type(layer.conditioner).__name__} with outputs up to {np.abs(raw).max():.2g} and none that makes them zero"
+            "Expected a conditioner with a last layer (kernel and bias) of width "
+            f"{width} that can be set to zero, or zero outputs, "
+            f"received {type(layer.conditioner).__name__} with outputs up to "
+            f"{np.abs(raw).max():.2g} and none that makes them zero"
         )
 
 # %% ../nbs/22_marginal.ipynb #marginal
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Marginal(ScalarLayer):
-    """A scalar bijection per dimension, with parameters of its own: `z_i = h(x_i; theta_i)`.
+    """A scalar bijection per dimension, `z_i = h(x_i; theta_i)`.
 
-    **Raises** `ValueError` for another `scalar` or `conditioner`, and at build for a conditioner without context or of wrong width.
+    Each has parameters of its own.
+
+    **Raises** `ValueError` for another `scalar` or `conditioner`, and at build for a
+    conditioner without context or of wrong width.
     """
 
     prefix, table_is_trained = "", True
@@ -249,7 +270,8 @@ class Marginal(ScalarLayer):
         super().build(input_shape)
         if self.conditioner is not None and self.context_shape is None:
             raise ValueError(
-                f"Expected a context for the conditioner of {type(self).__name__}, received none at build"
+                f"Expected a context for the conditioner of {type(self).__name__}, "
+                "received none at build"
             )
         self.build_params(input_shape[-1], seen=None)
 
@@ -310,18 +332,21 @@ def quantile_mixture(
 # %% ../nbs/22_marginal.ipynb #mixture-cdfgaussianization
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MixtureCDFGaussianization(Marginal):
-    "Marginal Gaussianization: `z_i = norm_icdf(F_i(x_i))` with a mixture F_i per dimension. Variables `logits`, `means`, `log_scales`."
+    """Marginal Gaussianization, `z_i = norm_icdf(F_i(x_i))`, F_i a mixture.
+
+    Each dimension has its own. Variables `logits`, `means`, `log_scales`.
+    """
 
     def __init__(
         self,
         num_components: int,  # K
-        background: float = 0.0,  # Share of a component with the mixture's own mean and variance
-        identity: str = "quadrature",  # Start with different components, or `"equal"` ones
+        background: float = 0.0,  # Share of a component with the mixture's own moments
+        identity: str = "quadrature",  # Start: different components, or `"equal"` ones
         family: str = "gaussian",  # Kind of component, or `"logistic"`
         conditioner: keras.layers.Layer
         | None = None,  # Maps a context to `3 * d * num_components` floats
         context_hidden: Sequence[int]
-        | None = None,  # Hidden widths of a network that is made at build, if a context comes along
+        | None = None,  # Hidden widths of a network, made if a context comes along
         **kwargs,
     ):
         super().__init__(
@@ -334,7 +359,10 @@ class MixtureCDFGaussianization(Marginal):
         )
 
     def adapt_means_from_quantiles(self, x) -> None:
-        "Start from the quantiles of `x`. **Raises** `ValueError` unless `x` has shape (n, d)."
+        """Start from the quantiles of `x`.
+
+        **Raises** `ValueError` unless `x` has shape (n, d).
+        """
         x = np.asarray(ops.convert_to_numpy(x))
         if x.ndim != 2:
             raise ValueError(f"Expected x of shape (n, d), received shape {x.shape}")

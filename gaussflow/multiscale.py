@@ -29,22 +29,31 @@ class Reshaping(Bijector):
         self.latent_shape = tuple(self.compute_output_shape(input_shape)[1:])
 
     def prepare_latent(self, z):
-        "Convert `z` to a tensor. **Raises** `RuntimeError` before the layer is built, `ValueError` for another latent than the event's."
+        """Convert `z` to a tensor.
+
+        **Raises** `RuntimeError` before the layer is built, `ValueError` for another
+        latent than the event's.
+        """
         if not self.built:
             raise RuntimeError(
-                f"Expected a built {type(self).__name__}, received one that is not built: its latent does not tell its event"
+                f"Expected a built {type(self).__name__}, "
+                "received one that is not built: its latent does not tell its event"
             )
         z = ops.cast(ops.convert_to_tensor(z), self.compute_dtype)
         if tuple(z.shape[1:]) != self.latent_shape:
             raise ValueError(
-                f"Expected latents of shape {self.latent_shape} in {type(self).__name__}, received shape {tuple(z.shape)}"
+                f"Expected latents of shape {self.latent_shape} "
+                f"in {type(self).__name__}, received shape {tuple(z.shape)}"
             )
         return z
 
 # %% ../nbs/32_multiscale.ipynb #flatten
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Flatten(Reshaping):
-    "An event of any shape as a vector, the last axis running fastest. **Shapes** `(batch, *event)` to `(batch, D)`."
+    """An event of any shape as a vector, the last axis running fastest.
+
+    **Shapes** `(batch, *event)` to `(batch, D)`.
+    """
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], int(np.prod(input_shape[1:])))
@@ -66,20 +75,29 @@ def check_image(
     event_shape: Sequence[int],  # Of one event
     layer: str,  # Who asks
 ) -> tuple[int, int, int]:
-    "Return height, width and channels. **Raises** `ValueError` for an event that is no image."
+    """Return height, width and channels.
+
+    **Raises** `ValueError` for an event that is no image.
+    """
     if len(event_shape) != 3:
         raise ValueError(
-            f"Expected images (batch, height, width, channels) in {layer}, received events of shape {tuple(event_shape)}"
+            f"Expected images (batch, height, width, channels) in {layer}, "
+            f"received events of shape {tuple(event_shape)}"
         )
     return tuple(event_shape)
 
 # %% ../nbs/32_multiscale.ipynb #squeeze
 @keras.saving.register_keras_serializable(package="gaussflow")
 class Squeeze(Reshaping):
-    """Blocks of pixels become channels: `(batch, h, w, c)` to `(batch, h / factor, w / factor, factor^2 c)`.
+    """Blocks of pixels become channels.
 
-    Channels are sorted by the row in the block, then by the column, then by the old channel.
-    **Raises** `ValueError` at build for events that are no images, and sides that `factor` does not divide.
+    Channels are sorted by the row in the block, then by the column, then by the old
+    channel.
+
+    **Shapes** `(batch, h, w, c)` to `(batch, h / factor, w / factor, factor^2 c)`.
+
+    **Raises** `ValueError` at build for events that are no images, and sides that
+    `factor` does not divide.
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 3.6.
     """
@@ -96,7 +114,8 @@ class Squeeze(Reshaping):
         h, w, c = check_image(input_shape[1:], "Squeeze")
         if h % self.factor or w % self.factor:
             raise ValueError(
-                f"Expected height and width that {self.factor} divides in Squeeze, received {h} x {w}"
+                f"Expected height and width that {self.factor} divides in Squeeze, "
+                f"received {h} x {w}"
             )
         return (input_shape[0], h // self.factor, w // self.factor, c * self.factor**2)
 
@@ -121,7 +140,10 @@ def level_shapes(
     chains: Sequence[Bijector],  # One for each level
     event: Sequence[int],  # What enters the first of them
 ) -> tuple[list[tuple], list[tuple]]:
-    "The events that enter each chain, and the parts of the latent. **Raises** `ValueError` for channels that cannot be halved."
+    """Return the events that enter each chain, and the parts of the latent.
+
+    **Raises** `ValueError` for channels that cannot be halved.
+    """
     entering, parts, event = [], [], tuple(event)
     for i, chain in enumerate(chains):
         entering.append(event)
@@ -129,7 +151,8 @@ def level_shapes(
         if i < len(chains) - 1:
             if event[-1] % 2:
                 raise ValueError(
-                    f"Expected channels that can be halved after each chain of MultiScale, received {event[-1]}"
+                    "Expected channels that can be halved after each chain of "
+                    f"MultiScale, received {event[-1]}"
                 )
             event = (*event[:-1], event[-1] // 2)
         parts.append(event)
@@ -138,9 +161,13 @@ def level_shapes(
 # %% ../nbs/32_multiscale.ipynb #multi-scale
 @keras.saving.register_keras_serializable(package="gaussflow")
 class MultiScale(Reshaping):
-    """Chains one after another; after each but the last the second half of the channels is set aside. The latent is one vector.
+    """Chains one after another, with half of the channels set aside in between.
 
-    **Shapes** `(batch, h, w, c)` to `(batch, h w c)`: the parts set aside, first one first, then what the last chain gives.
+    It is the second half, after each chain but the last. The latent is one vector.
+
+    **Shapes** `(batch, h, w, c)` to `(batch, h w c)`: the parts set aside, first one
+    first, then what the last chain gives.
+
     **Raises** `ValueError` at build for channels that cannot be halved.
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 3.6.
@@ -175,7 +202,10 @@ class MultiScale(Reshaping):
         return (input_shape[0], sum(int(np.prod(part)) for part in parts))
 
     def split_latent(self, z):
-        "The parts of latents `(batch, D)`, one for each level, each with the shape of its images."
+        """Return the parts of latents `(batch, D)`, one for each level.
+
+        Each has the shape of its images.
+        """
         z, ends = (
             self.prepare_latent(z),
             np.cumsum([np.prod(part) for part in self.part_shapes])[:-1],

@@ -39,19 +39,21 @@ def initialize_flow_from_ig(
     flow: NormalizingFlow,  # A built flow
     x,  # Data, `(n, *event)`, or `{"x": data, "context": c}`
     random_state: int = 0,  # Equal numbers give equal starts
-    context=None,  # Side information, one row per event; the start itself does not depend on it
+    context=None,  # Side information, one row per event; the start does not use it
     rotations: str = "pca",  # `"keep"` leaves them as they are: random, in a new flow
-    average_shared: bool = True,  # One fit for all moved dimensions of a layer whose conditioner is shared
+    average_shared: bool = True,  # One fit for all moved dimensions of a shared network
     **options,  # For `fit_mixture`: `num_steps`, `smoothing`, `max_rows`
 ) -> np.ndarray:
-    """Set a flow from data by iterative Gaussianization: rotations to principal axes, mixtures by expectation-maximization.
+    """Set a flow from data by iterative Gaussianization.
 
-    Works on any stack of bijectors. Heads of conditioners end zero, kernel and bias.
+    Rotations are set to principal axes, mixtures by expectation-maximization. Works on
+    any stack of bijectors. Heads of conditioners end zero, kernel and bias.
 
     **Returns** the pushforward of `x`, `(n, *latent)`.
 
-    **Raises** `RuntimeError` if the flow is not built; `ValueError` if `x` does not fit it or is not finite, if columns are
-    constant or linearly dependent, or if a conditioner has no last layer that can be set to zero. The flow is then as it was.
+    **Raises** `RuntimeError` if the flow is not built; `ValueError` if `x` does not fit
+    it or is not finite, if columns are constant or linearly dependent, or if a
+    conditioner has no last layer that can be set to zero. The flow is then as it was.
 
     **Source** [Meng, Song & Ermon 2020](https://arxiv.org/abs/2003.01941)
     """
@@ -81,14 +83,17 @@ def initialize_flow_from_ig(
 class BlockReport(list):
     """One dictionary per block, measured on points held out (nats).
 
-    `block`, `gain`, `standard_error`, `log_likelihood` so far, and `kept`. Block 0 is the
-    normal block, which is the flow where no other is kept.
+    `block`, `gain`, `standard_error`, `log_likelihood` so far, and `kept`. Block 0 is
+    the normal block, which is the flow where no other is kept.
     """
 
     def __repr__(self):
         lines = [f"{'block':>5} {'gain':>9} {'std. error':>11} {'log-lik.':>9}  kept"]
         for row in self:
-            numbers = f"{row['gain']:9.4f} {row['standard_error']:11.4f} {row['log_likelihood']:9.4f}"
+            numbers = (
+                f"{row['gain']:9.4f} {row['standard_error']:11.4f} "
+                f"{row['log_likelihood']:9.4f}"
+            )
             lines.append(
                 f"{row['block']:5d} {numbers}  {'yes' if row['kept'] else 'no'}"
             )
@@ -143,7 +148,10 @@ def gains(
     layers: Sequence[Bijector],  # One block
     x: np.ndarray,  # What arrives, `(n, d)`
 ) -> tuple[np.ndarray, np.ndarray]:
-    "What leaves the block, `(n, d)`, and by how much each point's log-density has grown (nats, `(n,)`, float64)."
+    """Return what leaves the block, `(n, d)`, and the gain of each point.
+
+    The gain is by how much its log-density has grown (nats, `(n,)`, float64).
+    """
     z, total = x, np.zeros(len(x))
     for layer in layers:
         z, log_det = apply_rows(layer.forward_and_log_det, z)
@@ -256,7 +264,8 @@ def iterative_gaussianization(
     max_blocks = check_count("max_blocks", max_blocks)
     if rotation not in ("pca", "random") or not 0 < holdout < 1:
         raise ValueError(
-            f"Expected rotation to be 'pca' or 'random' and 0 < holdout < 1, received rotation={rotation!r}, holdout={holdout}"
+            "Expected rotation to be 'pca' or 'random' and 0 < holdout < 1, "
+            f"received rotation={rotation!r}, holdout={holdout}"
         )
     check_columns(x, names)
     check_float32(inspect_table(x, columns=names))
