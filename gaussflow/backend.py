@@ -7,8 +7,10 @@ __all__ = []
 
 # %% ../nbs/01_backend.ipynb #imports
 import contextlib
+import functools
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +149,46 @@ def fixed_loop(
         0, count, lambda i, state: tuple(step(i, *state)), tuple(state)
     )
 
+# %% ../nbs/01_backend.ipynb #traced-once
+def traced_once(
+    function: Callable,  # Of tensors alone, or nested ones; returns tensors
+) -> Callable:
+    """Trace a function once for each shape on TensorFlow, however often it is called.
+
+    >>> double = traced_once(lambda x: 2.0 * x)
+    >>> float(double(ops.ones(())))
+    2.0
+    """
+    traces = {}
+
+    @functools.wraps(function)
+    def call(*tensors):
+        if keras.backend.backend() != "tensorflow" or is_symbolic(
+            *keras.tree.flatten(tensors)
+        ):
+            return function(*tensors)
+        # Keras has no functions of functions: TensorFlow's are called by name.
+        import tensorflow as tf
+
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, tensors)
+        rows = keras.tree.flatten(tensors)[0].shape[:1]
+        is_open = tf.executing_eagerly()
+
+        def spec(t):
+            has_rows = is_open and len(t.shape) > 0 and t.shape[:1] == rows
+            shape = (None, *t.shape[1:]) if has_rows else t.shape
+            return tf.TensorSpec(shape, t.dtype)
+
+        specs = keras.tree.map_structure(spec, tensors)
+        key = tuple((tuple(s.shape), s.dtype) for s in keras.tree.flatten(specs))
+        if key not in traces:
+            with tf.init_scope():
+                graph = tf.function(function, autograph=False)
+                traces[key] = graph.get_concrete_function(*specs)
+        return traces[key](*tensors)
+
+    return call
+
 # %% ../nbs/01_backend.ipynb #resolve-jit-compile
 def resolve_jit_compile(
     jit_compile: bool | str = "auto",  # True, False or `"auto"`
@@ -164,48 +206,233 @@ def resolve_jit_compile(
         )
     return jit_compile
 
+# %% ../nbs/01_backend.ipynb #itself
+# What every Keras layer or model holds, whatever it computes.
+KERAS_HOLDS = {*vars(keras.layers.Layer()), *vars(keras.Model())}
+
+
+class Itself:
+    "Something that is equal to nothing but itself, and does not keep it alive."
+
+    def __init__(self, item):
+        try:
+            self.item = weakref.ref(item)
+        except TypeError:
+            self.item = lambda: item
+        self.number = id(item)
+
+    def __eq__(self, other):
+        mine = self.item()
+        return isinstance(other, Itself) and mine is not None and mine is other.item()
+
+    def __hash__(self):
+        return self.number
+
+# %% ../nbs/01_backend.ipynb #structure-of
+def structure_of(
+    item,  # A layer, a number, a list: anything
+    seen: dict | None = None,  # What the walk has met, by identity
+):
+    """Describe what `item` computes as a function of its weights.
+
+    **Returns** something to be compared and hashed: equal for equal structures.
+
+    >>> structure_of(keras.layers.Dense(3)) == structure_of(keras.layers.Dense(3))
+    True
+    """
+    seen = {} if seen is None else seen
+    if item is None or isinstance(item, (bool, int, float, complex, str, bytes, type)):
+        return type(item).__name__, item
+    if isinstance(item, keras.initializers.Initializer | keras.random.SeedGenerator):
+        return (type(item),)
+    if isinstance(item, np.ndarray) and item.dtype != object:
+        return "array", item.shape, item.dtype.str, item.tobytes()
+    if id(item) in seen:
+        return "seen", seen[id(item)]
+    seen[id(item)] = len(seen)
+    if isinstance(item, keras.Variable):
+        return "weight", item.name, tuple(item.shape), item.dtype
+    if isinstance(item, (list, tuple)):
+        return "list", *(structure_of(part, seen) for part in item)
+    if isinstance(item, dict):
+        parts = (
+            (structure_of(k, seen), structure_of(v, seen)) for k, v in item.items()
+        )
+        return "dict", *parts
+    is_ours = not type(item).__module__.startswith(("builtins", "threading", "_thread"))
+    if not is_ours or not hasattr(item, "__dict__") or hasattr(item, "__get__"):
+        return Itself(item)
+    held = {
+        name: structure_of(value, seen)
+        for name, value in sorted(vars(item).items())
+        if name not in KERAS_HOLDS and not name.startswith("_self_")
+    }
+    policy = getattr(item, "dtype_policy", None)
+    return type(item), getattr(policy, "name", None), *held.items()
+
 # %% ../nbs/01_backend.ipynb #compile-method
+def weights_of(model) -> list:
+    "The variables of a model, or of none."
+    return [] if model is None else model.variables
+
+
+class Compiled:
+    "A function of a model and arrays, compiled for all models of one structure."
+
+    def __init__(
+        self,
+        function: Callable,  # Takes a model and tensors, returns one tensor or a tuple
+        jit_compile: bool,  # Whether XLA is used on TensorFlow
+    ):
+        self.function, self.jit_compile = function, jit_compile
+        self.traces, self.ready = {}, set()  # the numbers of rows that are compiled
+
+    def stateless(self, values, *arrays):
+        "The function with these values as the weights of whichever model is at hand."
+        model = self.model()
+        weights = list(zip(weights_of(model), values))
+        with keras.StatelessScope(state_mapping=weights):
+            return self.function(model, *arrays)
+
+    def __call__(self, model, *arrays):
+        "The function's result for NumPy arrays, by the model's present weights."
+        # Keras has no compiler outside `fit`: each backend's is called by name.
+        backend = keras.backend.backend()
+        self.model = (lambda: None) if model is None else weakref.ref(model)
+        if backend == "torch":
+            import torch
+
+            with torch.no_grad():
+                return self.function(model, *map(ops.convert_to_tensor, arrays))
+        values = [ops.convert_to_tensor(v.value) for v in weights_of(model)]
+        by_backend = self.on_tensorflow if backend == "tensorflow" else self.on_jax
+        return by_backend(values, *arrays)
+
+    def on_tensorflow(self, values, *arrays):
+        # Traced once per shape and called without TensorFlow's own look-up,
+        # which warns of many flows as of many traces.
+        import tensorflow as tf
+
+        key = tuple((a.shape, a.dtype.str) for a in arrays)
+        if key not in self.traces:
+            spec = lambda a: tf.TensorSpec(a.shape, a.dtype)
+            graph = tf.function(
+                self.stateless, jit_compile=self.jit_compile, autograph=False
+            )
+            self.traces[key] = graph.get_concrete_function(
+                [spec(v) for v in values], *map(spec, arrays)
+            )
+        return self.traces[key](values, *map(tf.convert_to_tensor, arrays))
+
+    def on_jax(self, values, *arrays):
+        import jax
+
+        if not self.traces:
+            self.traces["jit"] = jax.jit(self.stateless)
+        return self.traces["jit"](values, *arrays)
+
+# %% ../nbs/01_backend.ipynb #compiled-for
+SHARED = weakref.WeakValueDictionary()  # as long as a model uses it
+
+
+def compiled_for(
+    model,  # A layer or a model
+    computed_with,  # Whatever the function depends on, the model itself or its parts
+    name,  # Of the function
+    function: Callable,  # Takes a model and tensors
+    jit_compile: bool,  # Whether XLA is used on TensorFlow
+) -> Compiled:
+    """Find what a model of this structure has compiled before, or begin anew.
+
+    >>> double = lambda layer, x: 2 * layer(x)
+    >>> first, copy = keras.layers.ReLU(), keras.layers.ReLU()
+    >>> mine = compiled_for(first, first, "double", double, False)
+    >>> compiled_for(copy, copy, "double", double, False) is mine
+    True
+    """
+    order = tuple((v.name, tuple(v.shape), v.dtype) for v in weights_of(model))
+    structure = (structure_of(computed_with), order)
+    key = (keras.backend.backend(), name, jit_compile, structure)
+    found = SHARED.get(key)
+    if found is None:
+        found = SHARED[key] = Compiled(function, jit_compile)
+    return found
+
+# %% ../nbs/01_backend.ipynb #compile-own
 def compile_method(
-    model: keras.layers.Layer,  # Whose weights are used
+    model,  # Whose weights are used, or `None`
     method: Callable,  # Takes tensors, returns a tensor or a tuple of them
     jit_compile: bool,  # Whether XLA is used on TensorFlow
 ) -> Callable:
-    "Compile a function of NumPy arrays that always uses the model's present weights."
-    # Keras has no compiler of its own outside `fit`: each backend's is called by name.
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
+    "Compile a function of NumPy arrays for one model, with its present weights."
+    own = Compiled(lambda _, *arrays: method(*arrays), jit_compile)
+    return functools.partial(own, model)
 
-        function = tf.function(method, jit_compile=jit_compile, autograph=False)
-        traced = {}
+# %% ../nbs/01_backend.ipynb #compiled-in-haste
+@contextlib.contextmanager
+def compiled_in_haste():
+    "Let JAX compile without optimising what it meets here first."
+    # An option of JAX's, which Keras has no name for.
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
 
-        def by_shape(*arrays):
-            # Traced once per shape and called without TensorFlow's own look-up,
-            # which warns of many flows as of many traces.
-            key = tuple((a.shape, a.dtype.str) for a in arrays)
-            if key not in traced:
-                traced[key] = function.get_concrete_function(
-                    *(tf.TensorSpec(a.shape, a.dtype) for a in arrays)
-                )
-            return traced[key](*map(tf.convert_to_tensor, arrays))
+    option = "jax_disable_most_optimizations"
+    before = jax.config.read(option)
+    jax.config.update(option, True)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
 
-        return by_shape
-    if backend == "jax":
-        import jax
+# %% ../nbs/01_backend.ipynb #rows-to-make
+def rows_to_make(
+    rows: int,  # How many are wanted
+) -> int:
+    """Choose how many rows to draw for so many: those, or a rounder number on JAX.
 
-        @jax.jit
-        def stateless(values, *arrays):
-            with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-                return method(*arrays)
+    The number is at most twice as large, or 1,000.
+    """
+    if keras.backend.backend() != "jax" or rows == 0:
+        return rows
+    unit = max(10 ** int(math.log10(rows) + 1e-9), 1000)
+    return math.ceil(rows / unit) * unit
 
-        return lambda *arrays: stateless([v.value for v in model.variables], *arrays)
-    import torch
+# %% ../nbs/01_backend.ipynb #announced
+@contextlib.contextmanager
+def announced(
+    what: str,  # What is being compiled
+):
+    "Say what is being waited for, if it takes more than five seconds."
+    line = f"gaussflow: compiling {what} (only now: later calls reuse it)"
+    tell = lambda: print(line, file=sys.stderr, flush=True)
+    seconds = float(os.environ.get("GAUSSFLOW_ANNOUNCE_AFTER", 5))
+    timer = threading.Timer(seconds, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
-    def eager(*arrays):
-        with torch.no_grad():
-            return method(*map(ops.convert_to_tensor, arrays))
+# %% ../nbs/01_backend.ipynb #announced-first
+def announced_first(
+    function: Callable,  # Compiles at its first call
+    what: str,  # That is being compiled then
+) -> Callable:
+    "The function, its first call announced if it takes more than five seconds."
+    waiting = [True]
 
-    return eager
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if not waiting:
+            return function(*args, **kwargs)
+        waiting.clear()
+        with announced(what):
+            return function(*args, **kwargs)
+
+    return call
 
 # %% ../nbs/01_backend.ipynb #chunk-rows
 def chunk_rows(
@@ -222,41 +449,108 @@ def chunk_rows(
     power = 10 ** int(math.log10(rows) + 1e-9)
     return max(step * power for step in (1, 2, 5) if step * power <= rows)
 
-# %% ../nbs/01_backend.ipynb #chunked-runner
-class ChunkedRunner:
-    "Run methods of a model on many rows: compiled, several chunks at a time."
+# %% ../nbs/01_backend.ipynb #by-layer
+class ByLayer(threading.local):
+    "Whether layers are being run one by one, each compiled; by thread."
 
-    def __init__(self, model: keras.layers.Layer):
-        self.model, self.compiled, self.ready = weakref.ref(model), {}, set()
+    kept = None  # what they have compiled, while they are
+
+    @contextlib.contextmanager
+    def within(self, kept: dict):
+        "Run the layers of a walk one by one where that is quicker, which is on JAX."
+        before, self.kept = self.kept, kept
+        try:
+            yield
+        finally:
+            self.kept = before
+
+    def run(
+        self,
+        layer: keras.layers.Layer,  # A bijector
+        direction: str,  # `"forward_and_log_det"` or `"inverse_and_log_det"`
+        x,  # Events or latents
+        context=None,
+        training=None,
+    ) -> tuple:
+        "One direction of one layer, as the walk around it wants it."
+        alone = self.kept is not None and training is False and is_concrete(x)
+        if not alone or keras.backend.backend() != "jax":
+            way = getattr(layer, direction)
+            return way(x, context=context, training=training)
+        key, given = (id(layer), direction), () if context is None else (context,)
+        if key not in self.kept:
+            way = lambda layer, x, context=None: getattr(layer, direction)(
+                x, context=context, training=False
+            )
+            self.kept[key] = compiled_for(layer, layer, direction, way, True)
+        return self.kept[key](layer, x, *given)
+
+
+BY_LAYER = ByLayer()
+
+# %% ../nbs/01_backend.ipynb #chunked-runner
+# A call is as good as a thousand rows more, and no compiler pays before so many.
+ROWS_OF_CALL, ROWS_TO_COMPILE = 1000, 50_000
+
+
+class ChunkedRunner:
+    "Run functions of a model on its rows: few ones plainly, many compiled in chunks."
+
+    def __init__(
+        self,
+        model: keras.layers.Layer,
+        computed_with: Callable = lambda model: model,  # What its functions depend on
+    ):
+        self.model, self.computed_with = weakref.ref(model), computed_with
+        self.compiled, self.by_layer, self.asked = {}, {}, {}
 
     def __call__(
         self,
-        name: str,  # Key of the compiled function
-        method: Callable,  # Takes tensors of rows, returns one tensor or a tuple
+        name,  # Of the function, equal for equal functions
+        function: Callable,  # Takes the model and tensors of rows, returns tensors
         arrays: Sequence,  # With the same number of rows; `None` entries are left out
         chunk: int,  # Most rows at once
         jit_compile: bool,  # Whether XLA is used on TensorFlow
     ):
-        "Apply `method` to all rows. **Returns** NumPy arrays, as many as it does."
+        "Apply `function` to all rows. **Returns** NumPy arrays, as many as it does."
         arrays = [np.asarray(a) for a in arrays if a is not None]
-        key = (name, len(arrays), jit_compile)
-        if key not in self.compiled:
-            self.compiled[key] = compile_method(self.model(), method, jit_compile)
-        rows = len(arrays[0])
+        name, rows = (name, len(arrays)), len(arrays[0])
+        compiled = self.compiled.get((name, jit_compile))
+        if compiled is None:
+            found = self.computed_with(self.model())
+            compiled = compiled_for(self.model(), found, name, function, jit_compile)
+            self.compiled[name, jit_compile] = compiled
         size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
+        if size not in compiled.ready:
+            asked = self.asked[name] = self.asked.get(name, 0) + rows + ROWS_OF_CALL
+            if asked <= ROWS_TO_COMPILE:
+                return self.plainly(function, arrays, min(ROWS_OF_CALL, chunk))
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.
-        alone = 0 if (key, size) in self.ready else 1
-        outputs = [self.on_chunk(key, arrays, start, size) for start in starts[:alone]]
-        self.ready.add((key, size))
+        alone = 0 if size in compiled.ready else 1
+        on_chunk = functools.partial(self.on_chunk, compiled, arrays, size)
+        question = name[0] if isinstance(name[0], str) else name[0][0]
+        with announced(f"{question} for {size:,} rows at a time"):
+            outputs = [on_chunk(start) for start in starts[:alone]]
+        compiled.ready.add(size)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            outputs += pool.map(
-                lambda start: self.on_chunk(key, arrays, start, size), starts[alone:]
-            )
+            outputs += pool.map(on_chunk, starts[alone:])
         return [np.concatenate(parts) for parts in zip(*outputs)]
 
-    def on_chunk(self, key, arrays, start, size):
-        """Compute the method's results for `size` rows from `start` on.
+    def plainly(self, function, arrays, size):
+        "The function's results without a compiler, or with one by layers on JAX."
+        # JAX compiles for each number of rows, and gets but one.
+        rows, padded = len(arrays[0]), keras.backend.backend() == "jax"
+        ask = lambda model, *parts: function(model, *map(ops.convert_to_tensor, parts))
+        outputs = []
+        with BY_LAYER.within(self.by_layer), compiled_in_haste():
+            for start in range(0, rows, size):
+                some = size if padded else min(size, rows - start)
+                outputs.append(self.on_chunk(ask, arrays, some, start))
+        return [np.concatenate(parts) for parts in zip(*outputs)]
+
+    def on_chunk(self, compiled, arrays, size, start):
+        """Compute the results for `size` rows from `start` on.
 
         The last chunk is padded with zeros while it is computed.
         """
@@ -265,7 +559,7 @@ class ChunkedRunner:
         if used < size:
             gaps = [np.zeros((size - used, *p.shape[1:]), p.dtype) for p in parts]
             parts = [np.concatenate(pair) for pair in zip(parts, gaps)]
-        results = self.compiled[key](*parts)
+        results = compiled(self.model(), *parts)
         results = results if isinstance(results, tuple) else (results,)
         return [ops.convert_to_numpy(r)[:used] for r in results]
 

@@ -15,7 +15,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from .backend import apply_rows, is_concrete, is_tensor, outside_trace
+from gaussflow.backend import (
+    BY_LAYER,
+    apply_rows,
+    is_concrete,
+    is_tensor,
+    outside_trace,
+)
 from .events import check_count, fits
 
 # %% ../nbs/03_bijector.ipynb #constructor-names
@@ -701,8 +707,8 @@ def forward_through(bijectors: Sequence[Bijector], x, context=None, training=Non
     """
     states, total = [x], ops.zeros(ops.shape(x)[:1], dtype=x.dtype)
     for bijector in bijectors:
-        z, log_det = bijector.forward_and_log_det(
-            states[-1], context=context, training=training
+        z, log_det = BY_LAYER.run(
+            bijector, "forward_and_log_det", states[-1], context, training
         )
         states.append(z)
         total = total + log_det
@@ -716,7 +722,7 @@ def inverse_through(bijectors: Sequence[Bijector], z, context=None, training=Non
     """
     total = ops.zeros(ops.shape(z)[:1], dtype=z.dtype)
     for bijector in reversed(bijectors):
-        z, log_det = bijector.inverse_and_log_det(z, context=context, training=training)
+        z, log_det = BY_LAYER.run(bijector, "inverse_and_log_det", z, context, training)
         total = total + log_det
     return z, total
 

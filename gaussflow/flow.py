@@ -19,6 +19,9 @@ from keras import ops
 
 from gaussflow.backend import (
     ChunkedRunner,
+    Itself,
+    announced_first,
+    compiled_in_haste,
     is_concrete,
     is_symbolic,
     is_tensor,
@@ -300,6 +303,28 @@ def only_present(
         None if t is None else ops.take(t, index, axis=0) for t in (events, given)
     )
 
+# %% ../nbs/42_flow.ipynb #steps-of-fit
+STEPS_FOR_XLA = 1000  # on TensorFlow: fewer do not make up for its compiler
+
+
+def steps_of_fit(
+    inputs,  # As Keras takes them
+    batch_size: int | None = None,
+    epochs: int = 1,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    **others,  # Of `fit`
+) -> int | None:
+    "How many steps a call of `fit` takes; `None` where data do not tell."
+    if steps_per_epoch is None:
+        first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
+        size = (batch_size or 32) if isinstance(first, np.ndarray) else 1
+        try:
+            steps_per_epoch = math.ceil(len(first) / size)
+        except TypeError:  # a generator, or a data set of unknown length
+            return None
+    return steps_per_epoch * max(epochs - initial_epoch, 0)
+
 # %% ../nbs/42_flow.ipynb #normalizing-flow
 @keras.saving.register_keras_serializable(package="gaussflow")
 class NormalizingFlow(Configured, keras.Model):
@@ -340,7 +365,7 @@ class NormalizingFlow(Configured, keras.Model):
         self.reader = Reader(self.event_shape, type(self).__name__)
         self.front = Front(self.bijectors[0], self.context_scaling, self.compute_dtype)
         self.memory, self.build_lock = Untracked(), threading.RLock()
-        self.run = ChunkedRunner(self)
+        self.run = ChunkedRunner(self, lambda flow: flow.computed_with)
         remember_parts(self)
 
     @property
@@ -352,6 +377,14 @@ class NormalizingFlow(Configured, keras.Model):
     def columns(self) -> dict:
         'Names of the columns of `"x"` and `"context"`, once a frame was fitted.'
         return self.reader.columns
+
+    @property
+    def computed_with(self) -> tuple:
+        "What the answers depend on, weights aside; a subclass depends on itself."
+        own = type(self) in (NormalizingFlow, GaussianizationFlow)
+        parts = (self.bijectors, self.base, self.context_scaling, self.context_shape)
+        shapes = (self.event_shape, self.compute_dtype)
+        return (*parts, *shapes, type(self) if own else Itself(self))
 
     # Building
 
@@ -374,11 +407,12 @@ class NormalizingFlow(Configured, keras.Model):
         if context_shape and self.context_scaling is not None:
             self.context_scaling.build(context_shape)
         event = (None, *self.event_shape)
-        latent = build_in_turn(self.bijectors, event, context_shape)
-        self.latent_shape = tuple(latent[1:])
-        if not self.base.built:
-            self.base.context_shape = context_shape
-            self.base.build((None, *self.latent_shape))
+        with compiled_in_haste():
+            latent = build_in_turn(self.bijectors, event, context_shape)
+            self.latent_shape = tuple(latent[1:])
+            if not self.base.built:
+                self.base.context_shape = context_shape
+                self.base.build((None, *self.latent_shape))
         self.built = True
 
     def ensure_built(
@@ -666,12 +700,25 @@ class NormalizingFlow(Configured, keras.Model):
             seed = keras.random.SeedGenerator().state  # follows the global seed
             self.noise.state.assign(seed)
         use_xla = resolve_jit_compile(jit_compile)
-        if jit_compile == "auto":  # XLA on TensorFlow cannot draw every distribution
-            drawn = self.objective.samples and not self.base.sampled_by_xla
-            plain = drawn and keras.backend.backend() == "tensorflow"
-            use_xla = use_xla and not plain and not kwargs.get("run_eagerly")
+        if jit_compile == "auto":  # on TensorFlow `fit` decides
+            use_xla = keras.backend.backend() == "jax" and not kwargs.get("run_eagerly")
         super().compile(optimizer=optimizer, loss=None, jit_compile=use_xla, **kwargs)
         self.requested_jit_compile = jit_compile
+
+    def prepare_training(self, steps: int | None) -> None:
+        "Make the optimizer's state, and choose whether so many steps are worth XLA."
+        # Made inside the trace of the first step, the state would cost a second one.
+        if not self.optimizer.built:
+            with outside_trace(getattr(self, "distribute_strategy", None)):
+                self.optimizer.build(self.trainable_variables)
+        if self.requested_jit_compile != "auto" or self.jit_compile or self.run_eagerly:
+            return
+        done = int(ops.convert_to_numpy(self.optimizer.iterations))
+        many = steps is None or done + steps >= STEPS_FOR_XLA
+        drawn = self.objective.samples and not self.base.sampled_by_xla
+        if many and not drawn and keras.backend.backend() == "tensorflow":
+            self.jit_compile, self.train_function = True, None
+            self.test_function = self.predict_function = None
 
     def get_compile_config(self):
         "What `compile_from_config` needs; names the optimizer so that every backend can load it."
@@ -805,6 +852,7 @@ class NormalizingFlow(Configured, keras.Model):
             advise(read.some_rows(10_000), self.columns.get("x"), *takes)
         self.start_pending(read)
         inputs, target, weight = self.front.for_keras(read)
+        self.prepare_training(steps_of_fit(inputs, **kwargs))
         if validation_data is not None:
             validation_data = self.read_validation(validation_data)
         return super().fit(
@@ -814,6 +862,15 @@ class NormalizingFlow(Configured, keras.Model):
             validation_data=validation_data,
             **kwargs,
         )
+
+    def make_train_function(self, force=False):
+        "As Keras's; a first step that takes more than five seconds says why."
+        if force or self.train_function is None:
+            super().make_train_function(force)
+            if keras.backend.backend() != "torch":
+                function, what = self.train_function, "the training step"
+                self.train_function = announced_first(function, what)
+        return self.train_function
 
     def read_validation(self, data):
         "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."
@@ -836,6 +893,7 @@ class NormalizingFlow(Configured, keras.Model):
         "As `keras.Model.train_on_batch`; layers that await data start from this batch."
         read = self.read_training(x, y, sample_weight)
         self.start_pending(read)
+        self.prepare_training(1)
         inputs, target, weight = self.front.for_keras(read)
         return super().train_on_batch(inputs, target, sample_weight=weight, **kwargs)
 

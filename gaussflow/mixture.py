@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .backend import traced_once
 from .events import check_count
 from gaussflow.scalar import (
     LogScaleClamp,
@@ -135,6 +136,7 @@ def log_sum(exponents, factors=1.0):
     return (shift + ops.log(total))[..., 0], values / total
 
 # %% ../nbs/11_mixture.ipynb #mixture-terms
+@traced_once
 def mixture_terms(x, log_weights, means, log_scales) -> dict:
     """Compute all that the map and its gradient need.
 
@@ -205,6 +207,7 @@ def mixture_tangent(changes, terms, log_scales):
     return to_z, to_density + terms["z"] * to_z
 
 # %% ../nbs/11_mixture.ipynb #mixture-gradient
+@traced_once
 def mixture_gradient(from_z, from_slope, terms, log_scales):
     "Pull gradients of `z` and `log_slope` back to `x` and the three parameters."
     pi, t, inverse_scale = terms["density_shares"], terms["t"], ops.exp(-log_scales)
@@ -389,6 +392,7 @@ def quick_root(y, weights, means, scales, max_steps: int = 40):
     return x, lower, upper, active | (y >= 12.0)
 
 # %% ../nbs/11_mixture.ipynb #mixture-root
+@traced_once
 def mixture_root(z, log_weights, means, log_scales):
     "Find the detached solution `x` of `mixture_to_normal(x) = z`."
     tensors = (z, log_weights, means, log_scales)

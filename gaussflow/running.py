@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/37_running.ipynb #imports
-import functools
 import math
 from collections.abc import Callable
 
@@ -99,10 +98,11 @@ def answer(
             a = layers[name].center(a, name)
         a = a.astype(flow.compute_dtype, copy=False)
         arrays.append(repeat_row(a, values.shape[0]))
-    run = functools.partial(method, centered=wide) if wide else method
+    centered = {"centered": wide} if wide else {}
+    ask = lambda flow, *rows: getattr(flow, f"compute_{query}")(*rows, **centered)
     use_xla = resolve_jit_compile(getattr(flow, "requested_jit_compile", "auto"))
     chunk = chunk_rows(math.prod(flow.event_shape))
-    results = flow.run((query, *wide), run, arrays, chunk, use_xla)
+    results = flow.run((query, *wide), ask, arrays, chunk, use_xla)
     tensors = [ops.convert_to_tensor(r) for r in results]
     if back and "x" in wide:
         tensors[0] = layers["x"].uncenter(results[0])

@@ -6,6 +6,7 @@
 __all__ = ['importance_weights', 'effective_sample_size']
 
 # %% ../nbs/41_sampling.ipynb #imports
+import contextlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from keras import ops
 from scipy import special
 
+from .backend import compiled_in_haste, rows_to_make
 from .events import check_count, check_seed
 
 # %% ../nbs/41_sampling.ipynb #bisection-root
@@ -78,7 +80,11 @@ def draw_latents(
         context = repeat(context, count, axis=0)
     total = math.prod(leading)
     given = flow.given(context, total) if flow.base.uses_context else None
-    z = flow.base.sample((total, *flow.latent_shape), seed=seed, context=given)
+    drawn = total if given is not None else rows_to_make(total)
+    shape = (drawn, *flow.latent_shape)
+    with compiled_in_haste() if drawn <= 1000 else contextlib.nullcontext():
+        z = flow.base.sample(shape, seed=seed, context=given)
+    z = z if drawn == total else z[:total]
     if temperature != 1:
         z = flow.base.temper(z, temperature, given)
     return Draws(z, context, leading)

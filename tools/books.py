@@ -13,7 +13,11 @@ from nbclient.exceptions import DeadKernelError
 
 ROOT = Path(__file__).resolve().parents[1]
 # TensorFlow logs to stderr otherwise, and prints rounding notes that differ from machine to machine.
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "GAUSSFLOW_ANNOUNCE_AFTER": "1e6",  # a slow machine's words would be stored
+}
 
 
 def settings(root: Path = ROOT) -> dict[str, str]:
