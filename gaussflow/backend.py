@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -209,6 +210,7 @@ def resolve_jit_compile(
 # %% ../nbs/01_backend.ipynb #itself
 # What every Keras layer or model holds, whatever it computes.
 KERAS_HOLDS = {*vars(keras.layers.Layer()), *vars(keras.Model())}
+KERAS_HOLDS |= {"is_gptq_calibrated", "is_awq_calibrated"}  # after reading a file
 
 
 class Itself:
@@ -241,34 +243,39 @@ def structure_of(
     True
     """
     seen = {} if seen is None else seen
+    walk = functools.partial(structure_of, seen=seen)
     if item is None or isinstance(item, (bool, int, float, complex, str, bytes, type)):
         return type(item).__name__, item
     if isinstance(item, keras.initializers.Initializer | keras.random.SeedGenerator):
         return (type(item),)
     if isinstance(item, np.ndarray) and item.dtype != object:
         return "array", item.shape, item.dtype.str, item.tobytes()
-    if id(item) in seen:
+    if isinstance(item, (list, tuple)):
+        return "list", *map(walk, item)
+    if isinstance(item, dict):
+        return "dict", *((walk(key), walk(value)) for key, value in item.items())
+    if id(item) in seen:  # one weight or layer in two places is not two
         return "seen", seen[id(item)]
     seen[id(item)] = len(seen)
     if isinstance(item, keras.Variable):
         return "weight", item.name, tuple(item.shape), item.dtype
-    if isinstance(item, (list, tuple)):
-        return "list", *(structure_of(part, seen) for part in item)
-    if isinstance(item, dict):
-        parts = (
-            (structure_of(k, seen), structure_of(v, seen)) for k, v in item.items()
-        )
-        return "dict", *parts
-    is_ours = not type(item).__module__.startswith(("builtins", "threading", "_thread"))
-    if not is_ours or not hasattr(item, "__dict__") or hasattr(item, "__get__"):
+    is_layer = isinstance(item, keras.layers.Layer)
+    if isinstance(item, type) or not (is_layer or hasattr(item, "get_config")):
         return Itself(item)
-    held = {
-        name: structure_of(value, seen)
-        for name, value in sorted(vars(item).items())
-        if name not in KERAS_HOLDS and not name.startswith("_self_")
-    }
+    of_class = functools.partial(getattr, type(item))
+    held = vars(item)
+    if isinstance(item, keras.Sequential):
+        held = {"layers": item.layers}
+    parts = [
+        (name, walk(value))
+        for name, value in sorted(held.items())
+        if name not in KERAS_HOLDS and not name.startswith(("_self_", "_given"))
+        if not np.array_equal(of_class(name, None), value)
+    ]
+    if not is_layer:
+        del seen[id(item)]
     policy = getattr(item, "dtype_policy", None)
-    return type(item), getattr(policy, "name", None), *held.items()
+    return type(item), getattr(policy, "name", None), *parts
 
 # %% ../nbs/01_backend.ipynb #compile-method
 def weights_of(model) -> list:

@@ -100,6 +100,7 @@ class Standardize(Bijector):
 
     learns_units = True
     learns_from_all_rows = True
+    seen_wide = False  # whether an offset has been found
 
     def build(self, input_shape):
         if self.built:
@@ -172,7 +173,7 @@ class Standardize(Bijector):
             return False
         if is_concrete(self.offset.value):  # inside a trace, as last seen
             self.seen_wide = bool(np.any(self.host_offset()))
-        return getattr(self, "seen_wide", False)
+        return self.seen_wide
 
     def center(
         self,
