@@ -230,8 +230,8 @@ class Itself:
     def __hash__(self):
         return self.number
 
-# %% ../nbs/01_backend.ipynb #structure-of
-def structure_of(
+# %% ../nbs/01_backend.ipynb #computation-of
+def computation_of(
     item,  # A layer, a number, a list: anything
     seen: dict | None = None,  # What the walk has met, by identity
 ):
@@ -239,11 +239,11 @@ def structure_of(
 
     **Returns** something to be compared and hashed: equal for equal structures.
 
-    >>> structure_of(keras.layers.Dense(3)) == structure_of(keras.layers.Dense(3))
+    >>> computation_of(keras.layers.Dense(3)) == computation_of(keras.layers.Dense(3))
     True
     """
     seen = {} if seen is None else seen
-    walk = functools.partial(structure_of, seen=seen)
+    walk = functools.partial(computation_of, seen=seen)
     if item is None or isinstance(item, (bool, int, float, complex, str, bytes, type)):
         return type(item).__name__, item
     if isinstance(item, keras.initializers.Initializer | keras.random.SeedGenerator):
@@ -358,7 +358,7 @@ def compiled_for(
     True
     """
     order = tuple((v.name, tuple(v.shape), v.dtype) for v in weights_of(model))
-    structure = (structure_of(computed_with), order)
+    structure = (computation_of(computed_with), order)
     key = (keras.backend.backend(), name, jit_compile, structure)
     found = SHARED.get(key)
     if found is None:

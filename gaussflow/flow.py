@@ -232,6 +232,28 @@ def check_format(
             "file with the version of gaussflow that wrote it"
         )
 
+# %% ../nbs/42_flow.ipynb #steps-of-fit
+STEPS_FOR_XLA = 1000  # on TensorFlow: fewer do not make up for its compiler
+
+
+def steps_of_fit(
+    inputs,  # As Keras takes them
+    batch_size: int | None = None,
+    epochs: int = 1,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    **others,  # Of `fit`
+) -> int | None:
+    "How many steps a call of `fit` takes; `None` where data do not tell."
+    if steps_per_epoch is None:
+        first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
+        size = (batch_size or 32) if isinstance(first, np.ndarray) else 1
+        try:
+            steps_per_epoch = math.ceil(len(first) / size)
+        except TypeError:  # a generator, or a data set of unknown length
+            return None
+    return steps_per_epoch * max(epochs - initial_epoch, 0)
+
 # %% ../nbs/42_flow.ipynb #marked
 def marked(
     values,  # `(n, ...)`
@@ -302,28 +324,6 @@ def only_present(
     return tuple(
         None if t is None else ops.take(t, index, axis=0) for t in (events, given)
     )
-
-# %% ../nbs/42_flow.ipynb #steps-of-fit
-STEPS_FOR_XLA = 1000  # on TensorFlow: fewer do not make up for its compiler
-
-
-def steps_of_fit(
-    inputs,  # As Keras takes them
-    batch_size: int | None = None,
-    epochs: int = 1,
-    initial_epoch: int = 0,
-    steps_per_epoch: int | None = None,
-    **others,  # Of `fit`
-) -> int | None:
-    "How many steps a call of `fit` takes; `None` where data do not tell."
-    if steps_per_epoch is None:
-        first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
-        size = (batch_size or 32) if isinstance(first, np.ndarray) else 1
-        try:
-            steps_per_epoch = math.ceil(len(first) / size)
-        except TypeError:  # a generator, or a data set of unknown length
-            return None
-    return steps_per_epoch * max(epochs - initial_epoch, 0)
 
 # %% ../nbs/42_flow.ipynb #normalizing-flow
 @keras.saving.register_keras_serializable(package="gaussflow")
