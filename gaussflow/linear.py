@@ -59,6 +59,18 @@ def compact_wy(
     )
     return u, ops.solve_triangular(inverse_t, u)
 
+# %% ../nbs/30_linear.ipynb #less-product
+def less_product(
+    y,  # Events, `(..., d)`
+    u,  # `(k, d)`
+    w,  # `(k, d)`
+):
+    "Multiply `y` by `I - u.T @ w`, by whichever way takes fewer operations."
+    k, d = u.shape
+    if 2 * k < d:
+        return y - ops.matmul(ops.matmul(y, ops.transpose(u)), w)
+    return ops.matmul(y, ops.eye(d, dtype=u.dtype) - ops.matmul(ops.transpose(u), w))
+
 # %% ../nbs/30_linear.ipynb #reflect-arrays
 def reflect_arrays(
     v: np.ndarray,  # Reflectors, `(k, d)`
@@ -101,8 +113,7 @@ def apply_reflectors(
     if arrays:
         return reflect_arrays(v, y.astype("float64")).astype(dtype)
     y = ops.cast(y, dtype)
-    u, w = compact_wy(ops.cast(v, dtype))
-    return y - ops.matmul(ops.matmul(y, ops.transpose(u)), w)
+    return less_product(y, *compact_wy(ops.cast(v, dtype)))
 
 # %% ../nbs/30_linear.ipynb #reflector-to-axis
 def reflector_to_axis(
@@ -241,7 +252,7 @@ class Householder(VolumePreserving):
 
     def move_back(self, z):
         u, w = compact_wy(self.v)
-        return z - ops.matmul(ops.matmul(z, ops.transpose(w)), u)
+        return less_product(z, w, u)
 
 # %% ../nbs/30_linear.ipynb #seeded-generator
 def seeded_generator(

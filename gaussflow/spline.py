@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 from scipy import special
 
+from .backend import traced_once
 from .events import check_count
 from .scalar import ScalarBijection
 from .special import as_float
@@ -135,6 +136,7 @@ def outside_unchanged(
     return ops.where(broken, np.nan, value), ops.where(broken, np.nan, log_slope)
 
 # %% ../nbs/12_spline.ipynb #spline-forward
+@traced_once
 def spline_forward(
     x,  # `(..., d)`
     knots_x,  # `(..., d, K + 1)`
@@ -152,6 +154,7 @@ def spline_forward(
     return outside_unchanged(x, inside, z, log_slope, slopes)
 
 # %% ../nbs/12_spline.ipynb #spline-inverse
+@traced_once
 def spline_inverse(
     z,  # `(..., d)`
     knots_x,  # `(..., d, K + 1)`
