@@ -571,7 +571,7 @@ class NormalizingFlow(Configured, keras.Model):
         x,  # Events `(n, *event)`, or a dictionary `{"x": events, "context": c}`
         context=None,  # Side information, one row per event or one for all
     ):
-        """Log-density of the events in nats, `(n,)`. Compiled and in chunks on arrays, differentiable under a tape or trace.
+        """Log-density of the events in nats, `(n,)`; differentiable under a tape or trace.
 
         NaN where an event or its context holds one, `-inf` outside the domain of a bounded layer.
         """
