@@ -85,13 +85,16 @@ def base_nll_loss(
     y_true,  # Ignored
     y_pred,  # Latent, `(batch, *event)`
 ):
-    "Negative log-density of the standard normal at `y_pred`, summed over the event. **Returns** nats, `(batch,)`."
+    """Sum the negative log-density of the standard normal at `y_pred` over the event.
+
+    **Returns** nats, `(batch,)`.
+    """
     return -sum_event(norm_log_pdf(y_pred))
 
 # %% ../nbs/42_flow.ipynb #per-row
 @keras.saving.register_keras_serializable(package="gaussflow")
 class PerRow(keras.losses.Loss):
-    "The loss whose values per row have been computed already; it only reduces and weighs them."
+    "A loss of values per row that are computed already; it only reduces and weighs."
 
     def call(self, y_true, y_pred):
         return y_pred
@@ -119,7 +122,8 @@ class Untracked:
 class Objective(Configured):
     """What training makes small, one number per row (nats). A subclass gives `values`.
 
-    Register it with `keras.saving.register_keras_serializable`, so that a file can name it.
+    Register it with `keras.saving.register_keras_serializable`, so that a file can
+    name it.
 
     >>> flow.compile("adam", loss=ReverseKL(log_target))
     """
@@ -145,7 +149,7 @@ class MaximumLikelihood(Objective):
 # %% ../nbs/42_flow.ipynb #reverse-kl
 @keras.saving.register_keras_serializable(package="gaussflow")
 class ReverseKL(Objective):
-    """`log p_X(x) - log_target(x)` of samples: the divergence to a density without data.
+    """`log p_X(x) - log_target(x)` of samples: divergence to a density without data.
 
     Its mean is the Kullback-Leibler divergence from flow to target, less the log of the
     target's factor. **Raises** `ValueError` for a target that a file could not name.
@@ -163,7 +167,7 @@ class ReverseKL(Objective):
 
     def __init__(
         self,
-        log_target: Callable,  # Events `(n, *event)` to log-densities `(n,)`, up to a factor
+        log_target: Callable,  # `(n, *event)` to log-densities `(n,)`, up to a factor
     ):
         if keras.saving.get_registered_name(log_target) == getattr(
             log_target, "__name__", None
@@ -291,7 +295,7 @@ def remember_parts(
 def warn_of_shared(
     flow,  # About to be trained
 ) -> None:
-    "Warn, before the first training, of layers that are part of another flow, which has been trained."
+    "Warn, before the first training, of layers that another trained flow has, too."
 
     def shared():
         return [
@@ -306,8 +310,9 @@ def warn_of_shared(
     if names := [type(part).__name__ for part in shared()]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"{', '.join(names[:3])}{more} of this flow are layers of another flow, which has been trained: they keep "
-            "what they learned there, and both flows train them from now on. For a flow of its own, make new layers.",
+            f"{', '.join(names[:3])}{more} of this flow are layers of another flow, "
+            "which has been trained: they keep what they learned there, and both flows "
+            "train them from now on. For a flow of its own, make new layers.",
             stacklevel=3,
         )
 
@@ -328,9 +333,9 @@ def only_present(
 # %% ../nbs/42_flow.ipynb #normalizing-flow
 @keras.saving.register_keras_serializable(package="gaussflow")
 class NormalizingFlow(Configured, keras.Model):
-    """Bijectors from data to latent and the density of the latent, as one trainable model.
+    """Bijectors from data to latent and the latent's density, as one trainable model.
 
-    **Shapes** events `(n, *event)`, contexts `(n, ...)` or one row for all, log-densities
+    **Shapes** events `(n, *event)`, contexts `(n, ...)` or one for all, log-densities
     `(n,)` in nats. Events and contexts may be arrays, lists, frames or tensors.
 
     **Raises** `ValueError` for arguments and data that do not fit, in one sentence.
@@ -399,8 +404,8 @@ class NormalizingFlow(Configured, keras.Model):
             raise ValueError(
                 f"Expected no context: no part of this {type(self).__name__} uses one. "
                 "make_gaussianization_flow(d, context_hidden=(64, 64)) gives marginal "
-                "layers a network of it, couplings and autoregressive layers use one by "
-                "themselves, and a layer of your own says uses_context = True"
+                "layers a network of it, couplings and autoregressive layers use one "
+                "by themselves, and a layer of your own says uses_context = True"
             )
         self.context_shape = context_shape
         self.reader.built_for(context_shape)
@@ -419,7 +424,7 @@ class NormalizingFlow(Configured, keras.Model):
         self,
         context=None,  # What comes along, with its shape
     ) -> None:
-        "Build for the declared event, unless that has happened; from any thread, inside any trace."
+        "Build once for the declared event; from any thread, inside any trace."
         if self.built:
             return
         with self.build_lock, outside_trace(getattr(self, "distribute_strategy", None)):
@@ -430,7 +435,7 @@ class NormalizingFlow(Configured, keras.Model):
                 self.build(shapes)
 
     def get_build_config(self):
-        "The shapes at build and the columns that the flow was fitted to; `None` before."
+        "Give the shapes at build and the columns of the fitted frame; `None` before."
         if not self.built:
             return None
         context = self.context_shape and list(self.context_shape)
@@ -448,7 +453,7 @@ class NormalizingFlow(Configured, keras.Model):
     def from_config(cls, config, custom_objects=None):
         """Make a flow from `get_config`'s result.
 
-        **Raises** `ValueError` for a file of another format, and for unknown or missing keys.
+        **Raises** `ValueError` for another file format and for unknown or missing keys.
         """
         config = dict(config)
         check_format(config.pop("format", None), cls.__name__)
@@ -481,7 +486,7 @@ class NormalizingFlow(Configured, keras.Model):
         return ops.cast(ops.convert_to_tensor(x), self.compute_dtype)
 
     def given(self, context, rows, centered=()):
-        "The context as the parts see it: a row for each event, standardised where the flow does that."
+        "The context as the parts see it: one row per event, standardised if asked for."
         if context is None:
             return None
         if not isinstance(context, np.ndarray) or not isinstance(rows, int):
@@ -499,7 +504,7 @@ class NormalizingFlow(Configured, keras.Model):
         first, *rest = self.bijectors
         if not first.learns_from_all_rows:
             return forward_through(self.bijectors, self.as_tensor(x), given, training)
-        # `x` as it came: what float64 holds more than float32 counts until the offset is gone
+        # `x` as it came: the digits of float64 count until the offset is gone
         if "x" in centered:
             z, log_det = first.forward_centered(self.as_tensor(x))
         else:
@@ -508,7 +513,7 @@ class NormalizingFlow(Configured, keras.Model):
         return [x, *states], log_det + more
 
     def back(self, z, given, training=None, centered=()):
-        "Latent to data, the context as the parts see it, and the summed log-determinant."
+        "Map latent to data, with the summed log-determinant; `given` as parts see it."
         first, *rest = self.bijectors
         if "x" in centered:
             x, log_det = inverse_through(rest, z, given, training)
@@ -519,14 +524,20 @@ class NormalizingFlow(Configured, keras.Model):
         return marked(x, z, given), marked(log_det, z, given)
 
     def forward_and_log_det(self, x, context=None, training=None):
-        "Data to latent. **Returns** `z` and the summed log-determinant (nats), plainly and differentiably."
+        """Map data to latent, plainly and differentiably.
+
+        **Returns** `z` and the summed log-determinant (nats).
+        """
         raw, x = x, self.as_tensor(x)
         given = self.given(context, ops.shape(x)[0])
         states, log_det = self.states(raw, given, training)
         return marked(states[-1], x, given), marked(log_det, x, given)
 
     def inverse_and_log_det(self, z, context=None, training=None):
-        "Latent to data. **Returns** `x` and the summed log-determinant of the inverse (nats), plainly and differentiably."
+        """Map latent to data, plainly and differentiably.
+
+        **Returns** `x` and the summed log-determinant of the inverse (nats).
+        """
         z = self.as_tensor(z)
         return self.back(z, self.given(context, ops.shape(z)[0]), training)
 
@@ -562,7 +573,7 @@ class NormalizingFlow(Configured, keras.Model):
         return events, context
 
     def check_filled(self) -> None:
-        "**Raises** `RuntimeError` for a part from a configuration that has not got its weights."
+        "**Raises** `RuntimeError` for a part from a configuration without its weights."
         for part in every_part(self.bijectors):
             part.check_filled()
 
@@ -571,9 +582,9 @@ class NormalizingFlow(Configured, keras.Model):
         x,  # Events `(n, *event)`, or a dictionary `{"x": events, "context": c}`
         context=None,  # Side information, one row per event or one for all
     ):
-        """Log-density of the events in nats, `(n,)`; differentiable under a tape or trace.
+        """Log-density of events in nats, `(n,)`; differentiable under a tape or trace.
 
-        NaN where an event or its context holds one, `-inf` outside the domain of a bounded layer.
+        NaN where event or context has one, `-inf` outside a bounded layer's domain.
         """
         x, context = self.read(x, context)
         if is_concrete(x) or not is_tensor(x):
@@ -586,9 +597,10 @@ class NormalizingFlow(Configured, keras.Model):
         x,  # Events `(n, *event)`, or a dictionary `{"x": events, "context": c}`
         context=None,  # Side information, one row per event or one for all
     ) -> np.ndarray:
-        """Gradient of `log_prob` in the events, `(n, *event)`, nats per unit of the event.
+        """Gradient of `log_prob` in events, `(n, *event)`, nats per unit of the event.
 
-        **Source** the score function of [Hyvärinen 2005](https://jmlr.org/papers/v6/hyvarinen05a.html), eq. 2
+        **Source** the score function of
+        [Hyvärinen 2005](https://jmlr.org/papers/v6/hyvarinen05a.html), eq. 2
         """
         x, context = self.read(x, context)
         return gradient_by_rows(self.compute_log_prob, x, context)
@@ -607,7 +619,8 @@ class NormalizingFlow(Configured, keras.Model):
         self.check_filled()
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(
-                f"Expected latents of shape {('batch', *self.latent_shape)}, received shape {tuple(z.shape)}"
+                f"Expected latents of shape {('batch', *self.latent_shape)}, "
+                f"received shape {tuple(z.shape)}"
             )
         return answer(self, "invert", z, context)
 
@@ -616,14 +629,16 @@ class NormalizingFlow(Configured, keras.Model):
         num_samples: int,  # How many, or, with `per_row`, for each row of context
         seed: int | None = None,  # Or a NumPy generator; `None`: Keras's global seed
         context=None,  # Side information: one row, or one per sample
-        temperature: float = 1.0,  # Factor on the latent's distance from the base's centre
+        temperature: float = 1.0,  # Factor on a latent's distance to the base's centre
         per_row: bool = False,  # `num_samples` for each row of context
     ):
-        """Draw events, `(num_samples, *event)`, or `(rows, num_samples, *event)` per row. Equal seeds give equal samples.
+        """Draw events, `(num_samples, *event)`; `(rows, num_samples, *event)` per row.
 
-        A tensor, or a NumPy float64 array where `Standardize` keeps digits that float32 cannot hold.
+        Equal seeds give equal samples. The result is a tensor, or a NumPy float64 array
+        where `Standardize` keeps digits that float32 cannot hold.
 
-        **Source** of the temperature: [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 6.
+        **Source** of the temperature:
+        [Kingma & Dhariwal 2018](https://arxiv.org/abs/1807.03039), section 6.
         """
         drawn = draw_latents(self, num_samples, seed, context, temperature, per_row)
         return drawn.sorted(answer(self, "invert", drawn.z, drawn.context))
@@ -638,21 +653,22 @@ class NormalizingFlow(Configured, keras.Model):
     ):
         """Draw events as `sample` does, and their log-density (nats), in one pass.
 
-        **Raises** `ValueError` for another temperature than 1, at which events are no draws
-        of the density that they would come with.
+        **Raises** `ValueError` for another temperature than 1, at which events are no
+        draws of the density that they would come with.
         """
         if temperature != 1:
             raise ValueError(
                 "Expected temperature=1 beside log-densities, received "
-                f"temperature={temperature!r}: tempered events are no draws of the flow's "
-                "density; log_prob(sample(n, temperature=...)) says what it is there"
+                f"temperature={temperature!r}: tempered events are no draws of the "
+                "flow's density; log_prob(sample(n, temperature=...)) says what it is "
+                "there"
             )
         drawn = draw_latents(self, num_samples, seed, context, 1.0, per_row)
         x, log_prob = answer(self, "sample_and_log_prob", drawn.z, drawn.context)
         return drawn.sorted(x), drawn.sorted(log_prob)
 
     def forward_with_intermediates(self, x, context=None):
-        "Every state on the way from data to latent, `len(bijector_layers) + 1` tensors."
+        "Give every state from data to latent, `len(bijector_layers) + 1` tensors."
         x, context = self.read(x, context)
         return self.states(x, self.given(context, x.shape[0]), training=False)[0]
 
@@ -691,9 +707,9 @@ class NormalizingFlow(Configured, keras.Model):
     # Training
 
     def compile(self, optimizer="adam", loss=None, jit_compile="auto", **kwargs):
-        """As `keras.Model.compile`; `loss` is `None` or `base_nll_loss`, the likelihood, or an `Objective`.
+        """As `keras.Model.compile`; `loss`: `None`, `base_nll_loss` or an `Objective`.
 
-        **Raises** `ValueError` for any other loss.
+        The first two are the likelihood. **Raises** `ValueError` for any other loss.
         """
         self.objective = resolve_objective(loss)
         if self.objective.samples:
@@ -721,7 +737,7 @@ class NormalizingFlow(Configured, keras.Model):
             self.test_function = self.predict_function = None
 
     def get_compile_config(self):
-        "What `compile_from_config` needs; names the optimizer so that every backend can load it."
+        "What `compile_from_config` needs, with an optimizer that any backend can load."
         config = super().get_compile_config()
         if config:
             config["jit_compile"] = self.requested_jit_compile
@@ -737,7 +753,7 @@ class NormalizingFlow(Configured, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def read_training(self, x, y=None, sample_weight=None, **options) -> TrainingData:
-        "What `fit` and `evaluate` are given, read and checked by the first layer, too; the flow is built for it."
+        "Read training data, checked by the first layer, too; the flow is built for it."
         read = self.reader.training(x, y, sample_weight, **options)
         self.ensure_built(read.first_context)
         self.check_filled()
@@ -753,7 +769,10 @@ class NormalizingFlow(Configured, keras.Model):
         return self.front.for_keras(self.read_training(x, y, sample_weight, **options))
 
     def entering(self, events, context) -> tuple:
-        "The bijectors behind a standardising one in front, what arrives at the first of them, and the context as they see it."
+        """Bijectors behind a standardising one in front, and what they receive.
+
+        That is what arrives at the first of them, and the context as they see it.
+        """
         x, context, centered = unpack_inputs(self.front.arrays(events, context))
         x, given = self.as_tensor(x), self.given(context, len(events), centered)
         first, *rest = self.bijectors
@@ -763,7 +782,7 @@ class NormalizingFlow(Configured, keras.Model):
         return rest, way(x)[0], given
 
     def start(self, read: TrainingData, only_pending=True, limit=1024, **options):
-        """Let layers start: the standardising ones from all rows, others from up to `limit`.
+        """Start layers: standardising ones from all rows, others from up to `limit`.
 
         **Returns** the `Arrivals` behind the last layer.
         """
@@ -788,18 +807,18 @@ class NormalizingFlow(Configured, keras.Model):
     def adapt(
         self, x, context=None, only_pending: bool = False, **options
     ) -> np.ndarray:
-        """Start every layer from data, each from what arrives there; training comes after it.
+        """Start every layer from the data that arrive there; training comes after it.
 
         Tables are fitted one dimension at a time, rotations turn to principal axes, and
-        networks begin at 0. `only_pending` starts only the layers that await data, as `fit`
-        does. Options: `seed`, `rotations`, `average_shared` and `few_rows` of `Arrivals`,
-        and those of `ScalarBijection.fit`.
+        networks begin at 0. `only_pending` starts only the layers that await data, as
+        `fit` does. Options: `seed`, `rotations`, `average_shared` and `few_rows` of
+        `Arrivals`, and those of `ScalarBijection.fit`.
 
         **Returns** what leaves the flow, `(n, *latent)`.
 
-        **Raises** `ValueError` for NaN or infinity, for data outside the domain of the first
-        layer, for columns that are constant or determine each other, and for a network
-        that cannot begin at 0. The flow is then as it was.
+        **Raises** `ValueError` for NaN or infinity, for data outside the domain of the
+        first layer, for columns that are constant or determine each other, and for a
+        network that cannot begin at 0. The flow is then as it was.
         """
         if context is not None and not isinstance(x, dict):
             x = {"x": x, "context": context}
@@ -828,16 +847,17 @@ class NormalizingFlow(Configured, keras.Model):
         validation_data=None,
         **kwargs,
     ):
-        """As `keras.Model.fit`; `y` is not needed, nor `x` by an objective that draws samples.
+        """As `keras.Model.fit`; needs no `y`, nor `x` if the objective draws samples.
 
-        Layers that await data get it first: a `Standardize` in front learns from all rows (of a data
-        set, from up to `steps_per_epoch` or 1,000 batches; of a generator, from up to 100, which
-        are then trained on), others from up to 1,024 rows or the first batch. Without `x`, each of
-        `steps_per_epoch` steps draws `batch_size` samples.
+        Layers that await data get it first: a `Standardize` in front learns from all
+        rows (of a data set, from up to `steps_per_epoch` or 1,000 batches; of a
+        generator, from up to 100, which are then trained on), others from up to 1,024
+        rows or the first batch. Without `x`, each of `steps_per_epoch` steps draws
+        `batch_size` samples.
 
-        **Raises** `ValueError` for data that are not finite, with row and column, for targets, and
-        for weights that are negative. **Warns** once of columns without a density, of raw units,
-        and of layers that another trained flow has, too.
+        **Raises** `ValueError` for data that are not finite, with row and column, for
+        targets, and for weights that are negative. **Warns** once of columns without a
+        density, of raw units, and of layers that another trained flow has, too.
         """
         kwargs = {"batch_size": batch_size, "epochs": epochs, **kwargs}
         if x is None and getattr(self, "compiled", False) and self.objective.samples:
@@ -873,7 +893,7 @@ class NormalizingFlow(Configured, keras.Model):
         return self.train_function
 
     def read_validation(self, data):
-        "`validation_data` as Keras takes it: events, or a tuple of them with target and weight, or a data set."
+        "Read `validation_data`: events, alone or with target, weight, or a data set."
         x, y, weight = validation_parts(data)
         parts = self.for_training(x, y, weight, name="validation_data")
         is_data_set = not isinstance(parts[0], (np.ndarray, dict))
@@ -882,7 +902,11 @@ class NormalizingFlow(Configured, keras.Model):
     def evaluate(
         self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs
     ):
-        "As `keras.Model.evaluate`: the mean negative log-likelihood in nats, `sum(w * nll) / n` with weights."
+        """As `keras.Model.evaluate`.
+
+        **Returns** the mean negative log-likelihood in nats, `sum(w * nll) / n` with
+        weights.
+        """
         if not kwargs.get("_use_cached_eval_dataset"):  # inside fit it is read already
             x, y, sample_weight = self.for_training(x, y, sample_weight)
         return super().evaluate(
@@ -918,7 +942,7 @@ class NormalizingFlow(Configured, keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        "The objective, reduced and weighted by Keras, plus the regularisers of the conditioners."
+        "The objective, reduced and weighted by Keras, plus conditioners' regularisers."
         kept = tuple(self.memory)
         self.memory.clear()
         events, context, centered = unpack_inputs(x)
@@ -945,9 +969,10 @@ class NormalizingFlow(Configured, keras.Model):
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Write a SavedModel that answers without gaussflow: `serve(x)` is `log_prob`, also by that name; `forward` and `invert`.
+        """Write a SavedModel that answers without gaussflow.
 
-        With a context, `serve(x, context)`. Other formats are Keras's own, of the latent.
+        Its endpoints are `log_prob`, which is also `serve(x)`, `forward` and `invert`.
+        With a context, `serve(x, context)`. Other formats are Keras's, of the latent.
         """
         if format != "tf_saved_model":
             return super().export(filepath, format=format, **kwargs)
@@ -962,7 +987,7 @@ class GaussianizationFlow(NormalizingFlow):
         self,
         bijectors: Sequence[Bijector],  # In the order in which data passes through them
         input_dim: int,  # Size of the vectors
-        standardize_context: bool = False,  # Take mean and spread out of contexts, learned by `fit`
+        standardize_context: bool = False,  # Standardise contexts, learned by `fit`
         **kwargs,
     ):
         super().__init__(
@@ -978,13 +1003,17 @@ def restart(
     flow: keras.Model,  # A compiled, built flow; changed in place
     new: keras.Model,  # A built flow of the same structure
 ) -> None:
-    """Give `flow` the weights of `new`, and forget what its optimizer has seen; the learning rate stays as it is.
+    """Give `flow` the weights of `new`, and forget what its optimizer has seen.
 
-    **Raises** `RuntimeError` if one of them is not built, `ValueError` if their weights do not match.
+    The learning rate stays as it is.
+
+    **Raises** `RuntimeError` if one of them is not built, `ValueError` if their weights
+    do not match.
     """
     if not (flow.built and new.built):
         raise RuntimeError(
-            "Expected two built flows, received one that is not built: call flow.build((None, *event_shape)) first"
+            "Expected two built flows, received one that is not built: "
+            "call flow.build((None, *event_shape)) first"
         )
     shapes = [[tuple(w.shape) for w in model.weights] for model in (flow, new)]
     if shapes[0] != shapes[1]:
