@@ -49,7 +49,7 @@ class TrainingData(NamedTuple):
 
     @property
     def rows(self) -> list[tuple]:
-        "Pairs of events and context: all rows of arrays, or the batches that were read."
+        "Pairs of events and context: all rows of arrays, or the batches read."
         if self.events is None:
             return [batch[:2] for batch in self.batches]
         kept = slice(None) if self.weight is None else self.weight > 0
@@ -66,7 +66,10 @@ class TrainingData(NamedTuple):
         self,
         limit: int,  # At most so many
     ) -> tuple:
-        "Events and context of up to `limit` rows, evenly spaced; of a data set, of its first batch."
+        """Take events and context of up to `limit` rows, evenly spaced.
+
+        Of a data set, they come from its first batch.
+        """
         events, context = self.rows[0]
         kept = min(len(events), limit)
         index = np.arange(kept) * len(events) // max(kept, 1)
@@ -76,12 +79,15 @@ class TrainingData(NamedTuple):
 def check_images(
     events: np.ndarray,  # `(n, *event)`
 ) -> None:
-    "**Raises** `ValueError` for images that are all whole numbers, whose continuous density has no bound."
+    """Refuse images that are all whole numbers, whose continuous density has no bound.
+
+    **Raises** `ValueError` for them.
+    """
     if events.ndim >= 4 and events.size and np.all(events == np.round(events)):
         raise ValueError(
-            "Expected images with noise added, received whole numbers only, whose continuous "
-            "density has no bound: begin the flow with UniformDequantization, or pass num_values "
-            "to make_glow and its kin"
+            "Expected images with noise added, received whole numbers only, whose "
+            "continuous density has no bound: begin the flow with "
+            "UniformDequantization, or pass num_values to make_glow and its kin"
         )
 
 # %% ../nbs/36_reading.ipynb #without-absent
@@ -224,7 +230,10 @@ class Reader:
 def validation_parts(
     data,  # `validation_data` of `fit`
 ) -> tuple:
-    "Events or a data set, target and weight. **Raises** `ValueError` for longer tuples."
+    """Split `validation_data` into events or a data set, target and weight.
+
+    **Raises** `ValueError` for longer tuples.
+    """
     if isinstance(data, tuple) and not 1 <= len(data) <= 3:
         raise ValueError(
             "Expected validation_data as events, or a tuple of them, a target and a "
@@ -244,14 +253,18 @@ def check_float32(
     lost = [f for f in report if f.kind == "float32"]
     if lost:
         raise ValueError(
-            f"Expected columns that float32 can hold, received: {lost[0].message} {lost[0].remedy}{note}"
+            "Expected columns that float32 can hold, received: "
+            f"{lost[0].message} {lost[0].remedy}{note}"
         )
 
 # %% ../nbs/36_reading.ipynb #units-taken
 def units_taken(
     bijectors: Sequence[Bijector],  # Of a flow
 ) -> bool | np.ndarray:
-    "Whether data of any mean and spread may come, by column where the first layer leaves some to the next."
+    """Say whether data of any mean and spread may come.
+
+    The answer is by column where the first layer leaves some to the next.
+    """
     taken = False
     for bijector in bijectors:
         taken = np.logical_or(taken, bijector.learns_units)
@@ -263,8 +276,7 @@ def units_taken(
 def advise(
     events: np.ndarray,  # Rows of vectors, `(n, d)`
     columns: list | None,  # Their names
-    takes_units: bool
-    | np.ndarray,  # Whether it takes any mean and spread, or which columns
+    takes_units: bool | np.ndarray,  # If it takes any mean and spread, or which columns
     takes_float64: bool,  # Whether it standardises before the cast to float32
 ) -> None:
     """Warn of columns that make a density meaningless, or hard to learn.
@@ -275,26 +287,25 @@ def advise(
     taken = np.broadcast_to(takes_units, events.shape[1:])
     if not takes_float64:
         late = (
-            " Here the first layer comes before `Standardize`: subtract, from its bounds too."
-            if taken.any()
-            else ""
+            " Here the first layer comes before `Standardize`: subtract, "
+            "from its bounds too."
         )
-        check_float32(report, late)
+        check_float32(report, late if taken.any() else "")
     raw = {name for name, known in zip(report.columns, taken) if not known}
     heard = TableReport(
         [f for f in report if f.kind != "units" or raw.issuperset(f.columns)],
         report.columns,
     )
-    unbounded = [
-        kind for kind, severity in SEVERITIES.items() if severity == "unbounded"
-    ]
+    unbounded = [kind for kind, why in SEVERITIES.items() if why == "unbounded"]
     for title, kinds in (
         (
-            "the likelihood of this table has no bound, and its density no meaning there",
+            "the likelihood of this table has no bound, and its density no "
+            "meaning there",
             unbounded,
         ),
         (
-            "this flow takes the data in raw units, which it learns slowly or not at all",
+            "this flow takes the data in raw units, which it learns slowly or "
+            "not at all",
             ["units"],
         ),
     ):
@@ -332,7 +343,10 @@ def map_batches(
     data,  # `tf.data`, a `PyDataset` or a generator
     function: Callable,  # A batch in, a batch out, as `fit` takes them
 ):
-    "The data set with every batch passed through a function. **Raises** `ValueError` for other kinds."
+    """Pass every batch of a data set through a function.
+
+    **Raises** `ValueError` for other kinds.
+    """
     if isinstance(data, keras.utils.PyDataset):
         return MappedDataset(data, function)
     if hasattr(
@@ -347,11 +361,13 @@ def map_batches(
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(
-        f"Expected arrays, tf.data, a PyDataset or a generator for events that float32 cannot hold, received {type(data).__name__}"
+        "Expected arrays, tf.data, a PyDataset or a generator for events that float32 "
+        f"cannot hold, received {type(data).__name__}"
     )
 
 # %% ../nbs/36_reading.ipynb #unpack-inputs
-CENTERED = "centered_"  # in front of the name of what has the offset of its standardising layer subtracted
+# In front of the name of what has the offset of its standardising layer subtracted
+CENTERED = "centered_"
 
 
 def unpack_inputs(
@@ -396,7 +412,8 @@ def merged(
 ) -> RunningMoments:
     """Moments of all rows.
 
-    **Source** [Chan, Golub & LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115), eq. 2.1
+    **Source** eq. 2.1 of
+    [Chan, Golub & LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115)
     """
     count, mean, squares, resolution, rounding, binary = np.moveaxis(parts, 1, 0)
     whole = RunningMoments()
@@ -425,7 +442,7 @@ def agree_over_processes(
 
 # %% ../nbs/36_reading.ipynb #center-batch
 def center_batch(
-    offsets: dict,  # What is subtracted, by name; read before training, when weights can be read
+    offsets: dict,  # Subtracted, by name; read before training, when weights can be
     dtype: str,  # Of the result
     batch,  # Of a data set
 ):
