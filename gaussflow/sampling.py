@@ -26,7 +26,10 @@ def bisection_root(
     upper,  # Where to end
     num_steps: int = 40,  # How often the interval is halved
 ):
-    "Solve `function(x) = target` by halving an interval. **Returns** the middle of the last one; not to be differentiated."
+    """Solve `function(x) = target` by halving an interval; not to be differentiated.
+
+    **Returns** the middle of the last interval.
+    """
     target = ops.stop_gradient(ops.convert_to_tensor(target))
     lower, upper = lower + 0 * target, upper + 0 * target
 
@@ -94,9 +97,10 @@ def importance_weights(
     log_target,  # Log-density of the samples in question, `(n,)`, up to a constant
     log_prob,  # Log-density that they were drawn from, `(n,)`
 ) -> np.ndarray:
-    """Weights of samples of one density for means under another, `(n,)`, float64; they sum to 1.
+    """Weigh samples of one density for means under another.
 
-    A sample where the target is 0 (`-inf`) weighs nothing.
+    **Returns** weights `(n,)`, float64, which sum to 1. A sample where the target
+    is 0 (`-inf`) weighs nothing.
 
     **Raises** `ValueError` for other shapes, NaN, and a target that is 0 everywhere.
 
