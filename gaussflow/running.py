@@ -78,8 +78,8 @@ def answer(
     """Run a method `compute_<query>` of the flow where and how it has to be run.
 
     As a layer on symbols, plainly where a gradient may be wanted, else compiled and in
-    chunks. **Returns** a tensor, a tuple of tensors, or an array in float64 where float32
-    cannot hold events.
+    chunks. **Returns** a tensor, a tuple of tensors, or an array in float64 where
+    float32 cannot hold events.
     """
     if is_symbolic(values, context):
         return FlowQuery(flow, query)(values, context)
@@ -139,10 +139,14 @@ def export_saved_model(
     flow,  # A built flow
     folder: str,  # Where to
 ) -> None:
-    "Write a SavedModel with the endpoints `serve`, `log_prob`, `forward` and `invert`. **Raises** `RuntimeError` before the flow is built."
+    """Write a SavedModel with endpoints `serve`, `log_prob`, `forward` and `invert`.
+
+    **Raises** `RuntimeError` before the flow is built.
+    """
     if not flow.built:
         raise RuntimeError(
-            "Expected a built flow, received one that is not built: fit it, or call flow.build((None, *event_shape))"
+            "Expected a built flow, received one that is not built: "
+            "fit it, or call flow.build((None, *event_shape))"
         )
     archive, dtype = keras.export.ExportArchive(), flow.compute_dtype
     archive.track(flow)
