@@ -1,0 +1,148 @@
+"What compiles, when, and for whom: few rows without a compiler, equal structures once, one trace of a step."
+
+import keras
+import numpy as np
+import pytest
+
+import gaussflow as gf
+from gaussflow.backend import ROWS_TO_COMPILE
+from gaussflow.flow import STEPS_FOR_XLA
+
+X = np.random.default_rng(0).normal(size=(3000, 4)).astype("float32")
+MANY = np.concatenate([X] * (ROWS_TO_COMPILE // len(X) + 1))
+compiles = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="PyTorch runs eagerly"
+)
+
+
+def make(kind=gf.make_real_nvp, **options):
+    keras.utils.set_random_seed(0)
+    flow = kind(4, num_blocks=1, **options)
+    flow.build((None, 4))
+    return flow
+
+
+def compiled(flow):
+    "How many functions of the whole flow have been compiled."
+    return sum(len(one.ready) for one in flow.run.compiled.values())
+
+
+def traces(flow):
+    return sum(len(one.traces) for one in flow.run.compiled.values())
+
+
+@compiles
+def test_few_rows_compile_nothing_and_many_do():
+    flow = make(gf.make_coupling_flow, num_components=3)
+    few = {n: np.asarray(flow.log_prob(X[:n])) for n in (1, 3, 100, 1000)}
+    flow.sample(7, seed=0), flow.sample_and_log_prob(11, seed=0)
+    assert compiled(flow) == traces(flow) == 0
+    whole = np.asarray(flow.log_prob(MANY))
+    assert compiled(flow) > 0
+    for n, answer in few.items():  # a row's answer does not depend on its company
+        np.testing.assert_allclose(answer, whole[:n], rtol=1e-5, atol=1e-5)
+
+
+@compiles
+def test_a_question_asked_often_is_compiled():
+    flow = make()
+    answers = [np.asarray(flow.log_prob(X[:2])) for _ in range(ROWS_TO_COMPILE // 1000)]
+    assert compiled(flow) == 1
+    np.testing.assert_allclose(answers[0], answers[-1], rtol=1e-5, atol=1e-5)
+
+
+@compiles
+@pytest.mark.parametrize(
+    "kind",
+    [
+        gf.make_coupling_flow,
+        gf.make_gaussianization_flow,
+        gf.make_real_nvp,
+        gf.make_maf,
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_a_copy_compiles_nothing_again(kind, tmp_path):
+    flow = make(kind=kind)
+    flow.log_prob(MANY)
+    before = traces(flow)
+    flow.save(tmp_path / "flow.keras")
+    for copy in (
+        make(kind=kind),
+        keras.models.clone_model(flow),
+        keras.saving.load_model(tmp_path / "flow.keras"),
+    ):
+        copy.build((None, 4))
+        copy.set_weights([w + 0.01 for w in flow.get_weights()])
+        asked = np.asarray(copy.log_prob(MANY))
+        assert traces(copy) == before
+        plain = np.asarray(copy.compute_log_prob(X[:50]))
+        np.testing.assert_allclose(asked[:50], plain, rtol=1e-4, atol=1e-4)
+    assert np.abs(asked - np.asarray(flow.log_prob(MANY))).max() > 1e-4
+
+
+@compiles
+def test_what_differs_is_not_shared():
+    flows = [
+        make(),
+        make(hidden=(8,)),
+        make(activation="tanh"),
+        make(base=gf.StudentT(3.0)),
+        make(standardize=True),
+    ]
+
+    class Halved(gf.NormalizingFlow):
+        "A user's own, with a number that no configuration holds."
+
+        factor = 0.5
+
+        def compute_log_prob(self, x, context=None, centered=()):
+            return self.factor * super().compute_log_prob(x, context, centered)
+
+    own = [Halved(make().bijectors, 4) for _ in range(2)]
+    own[1].factor = 0.25
+    for flow in own:
+        flow.build((None, 4))
+    for flow in (*flows, *own):
+        answer = np.asarray(flow.log_prob(MANY))[:20]
+        plain = np.asarray(flow.compute_log_prob(X[:20]))
+        np.testing.assert_allclose(answer, plain, rtol=1e-4, atol=1e-4)
+    functions = {id(one) for f in (*flows, *own) for one in f.run.compiled.values()}
+    assert len(functions) == len(flows) + len(own)
+
+
+def test_a_layer_written_anew_is_not_taken_for_the_old_one():
+    "A class of the same name with other code, as when a notebook's cell is run again."
+
+    def written(factor):
+        class Times(gf.Bijector):
+            def forward_and_log_det(self, x, context=None, training=None):
+                x = self.prepare(x, context)
+                log_det = 4 * np.log(factor) * keras.ops.ones_like(x[:, 0])
+                return factor * x, log_det
+
+        flow = gf.NormalizingFlow([Times()], 4)
+        flow.build((None, 4))
+        return flow
+
+    for factor in (2.0, 3.0):
+        flow = written(factor)
+        for rows in (X[:5], MANY):  # by layer, and as a whole
+            z = factor * rows[:5]
+            expected = -0.5 * (z**2).sum(axis=1) - 2 * np.log(2 * np.pi)
+            found = np.asarray(flow.log_prob(rows))[:5]
+            np.testing.assert_allclose(found, expected + 4 * np.log(factor), rtol=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="JAX compiles in any case"
+)
+def test_a_step_is_traced_once_and_xla_comes_with_many_steps():
+    flow = make()
+    flow.compile("adam")
+    times, call = [], flow.states
+    flow.states = lambda *args, **kwargs: times.append(1) or call(*args, **kwargs)
+    flow.fit(X[:6], batch_size=3, epochs=2, verbose=0)
+    assert len(times) == 1 and not flow.jit_compile
+    flow.fit(X[: 3 * STEPS_FOR_XLA - 12], batch_size=3, verbose=0)
+    assert flow.jit_compile and int(flow.optimizer.iterations) == STEPS_FOR_XLA
