@@ -529,8 +529,9 @@ class ChunkedRunner:
             self.compiled[name, jit_compile] = compiled
         size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
         if size not in compiled.ready:
-            asked = self.asked[name] = self.asked.get(name, 0) + rows + ROWS_OF_CALL
+            asked = self.asked.get(name, 0) + rows + ROWS_OF_CALL
             if asked <= ROWS_TO_COMPILE:
+                self.asked[name] = asked
                 return self.plainly(function, arrays, min(ROWS_OF_CALL, chunk))
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.

@@ -349,15 +349,13 @@ def map_batches(
     """
     if isinstance(data, keras.utils.PyDataset):
         return MappedDataset(data, function)
-    if hasattr(
-        data, "element_spec"
-    ):  # tf.data, which runs in TensorFlow on every backend
+    # tf.data, which runs in TensorFlow on every backend
+    if hasattr(data, "element_spec"):
         import tensorflow as tf
 
         plain = lambda *batch: function(batch if len(batch) > 1 else batch[0])
-        return data.map(
-            tf.autograph.experimental.do_not_convert(plain)
-        )  # whose refusals stay one sentence
+        # so that a refusal stays one sentence
+        return data.map(tf.autograph.experimental.do_not_convert(plain))
     if isinstance(data, Iterator):
         return (function(batch) for batch in data)
     raise ValueError(

@@ -329,8 +329,9 @@ def test_case_15_mixed_bounds(tmp_path):
     flow.save(tmp_path / "flow.keras")
     again = keras.saving.load_model(tmp_path / "flow.keras")
     assert again.bijectors[0].get_config() == flow.bijectors[0].get_config()
-    np.testing.assert_array_equal(again.log_prob(at), log_prob)
-    np.testing.assert_array_equal(again.sample(100, seed=0), flow.sample(100, seed=0))
+    np.testing.assert_allclose(again.log_prob(at), log_prob, rtol=1e-5)
+    samples = [numpy(f.sample(100, seed=0)) for f in (again, flow)]
+    np.testing.assert_allclose(*samples, rtol=1e-5)
     flow.save_weights(tmp_path / "flow.weights.h5")
     again.load_weights(tmp_path / "flow.weights.h5")
 
