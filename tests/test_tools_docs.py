@@ -1,17 +1,20 @@
 "What would stop the website's build is found without Quarto, and the build touches nothing else."
 
+import json
 import os
 import subprocess
 import sys
 
+import check_pages
 import lint_notebooks
 import make_docs
 import nbformat
+import pages
 import pytest
 import run_checks
 from books import ROOT
 from nbdev.config import get_config
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_tools_site import SETTINGS
 
 # As much of Quarto as matters: pages into the output folder, and Markdown where it is asked for a README.
@@ -21,6 +24,18 @@ case "$*" in *README*) echo "by Quarto" > _docs/README.md;; esac
 printf '<a href="https://flows.invalid/special.html#tails">' > _docs/tutorials/flow.html
 printf '<a href="https://flows.invalid/special.html"><a href="https://flows.invalid/source/x">' > _docs/index.html
 """
+QUARTO_YML = """
+website:
+  sidebar:
+    contents:
+      - section: Library
+        contents:
+          - section: Ground
+            contents: [00_roots.ipynb]
+"""
+HELP = (
+    "---\ntitle: Help\ndescription: What to do.\n---\n\nSee `00_roots` and `root(4)`.\n"
+)
 
 
 def save(path, *cells):
@@ -63,10 +78,18 @@ def site(tmp_path, monkeypatch):
     (tmp_path / "flows/__init__.py").write_text('__version__ = "1.2.3"\n')
     (tmp_path / "flows/_modidx.py").write_text("d = {'syms': {}, 'settings': {}}\n")
     save(tmp_path / "nbs/00_roots.ipynb")
+    text = "# Learn\n\n> One line."
+    (tmp_path / "nbs/tutorials").mkdir()
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell(text, id="title")]),
+        tmp_path / "nbs/tutorials/01_learn.ipynb",
+    )
     nbformat.write(
         new_notebook(cells=[new_markdown_cell("# Flows\n\n> One.", id="title")]),
         tmp_path / "nbs/index.ipynb",
     )
+    (tmp_path / "_quarto.yml").write_text(QUARTO_YML)
+    (tmp_path / "nbs/help.qmd").write_text(HELP)
     (tmp_path / "nbs/_quarto.yml").write_text("metadata-files: [../_quarto.yml]\n")
     for command in (
         ["init", "-q"],
@@ -80,8 +103,10 @@ def site(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / '.venv/bin'}:{os.environ['PATH']}")
     get_config.cache_clear()
+    pages.read_book.cache_clear()
     yield tmp_path
     get_config.cache_clear()
+    pages.read_book.cache_clear()
 
 
 def status(site):
@@ -164,10 +189,173 @@ def test_case_20_make_docs_leaves_the_readme_and_the_checkout_alone(site):
 
 
 def test_a_failing_quarto_fails_the_build(site, monkeypatch):
-    monkeypatch.setattr(make_docs, "proc_nbs", lambda **options: site)
+    monkeypatch.setattr(make_docs, "make_pages", lambda root, into: into.mkdir() or [])
     (site / "_docs").mkdir()
     (site / "_docs/index.html").write_text("the last good one")
     (site / ".venv/bin/quarto").write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
         make_docs.build(site)
     assert (site / "_docs/index.html").read_text() == "the last good one"
+
+
+CLASS = """#| export
+class Root(Base):
+    \"\"\"Roots of numbers.
+
+    **Raises** `ValueError` for negative ones.
+
+    >>> Root(3)(27)
+    3.0
+    \"\"\"
+
+    def __init__(
+        self,
+        degree: int = 2,  # Which root
+        exact=False,
+    ):
+        self.degree = degree
+
+    def build(self, shape):
+        "Make nothing."
+
+    def apply(
+        self,
+        x,  # A number
+    ) -> float:  # Its root
+        "Take the root, as `root` does. It is quick."
+
+    def inner(self, x):
+        "Help `apply`."
+
+    @property
+    def degrees(self):
+        "All degrees."
+
+    def _hidden(self):
+        "Private."
+"""
+HIDDEN = "#| exporti\nclass Base:\n    def call(self):\n        'Do nothing.'"
+
+
+@pytest.fixture
+def book(site):
+    "The site with a class, one private class under it, and text that names things."
+    said = "See `00_roots`, `tutorials/01_learn`, [`00_roots`](00_roots.ipynb), `Root.apply`, `Root`, `Root`, `Base`, $`root`$.\n\n## `root`\n\n```\n`root`\n```"
+    save(
+        site / "nbs/00_roots.ipynb",
+        new_code_cell(HIDDEN, id="base"),
+        new_code_cell(CLASS, id="class"),
+        new_markdown_cell(said, id="said"),
+    )
+    pages.read_book.cache_clear()
+    return pages.read_book(site)
+
+
+def test_names_of_files_and_parts_become_links(book):
+    text = "See `00_roots`, `tutorials/01_learn`, `Root.apply`, `Root`, `Root`, `Base`."
+    assert pages.linked(text, book, "tutorials/01_learn.ipynb") == (
+        "See [Roots](../00_roots.ipynb), [Learn](01_learn.ipynb), [`Root.apply`](../00_roots.ipynb#Root.apply), "
+        "[`Root`](../00_roots.ipynb#Root), `Root`, `Base`."
+    )
+    # Headings, code, mathematics and what is a link already stay; a link by a file's name gets the title.
+    for kept in ("## `root`", "```\n`root`\n```", "$`root`$", "[`root`](x.html)"):
+        assert pages.linked(kept, book, "index.ipynb") == kept
+    assert (
+        pages.linked("[`00_roots`](00_roots.ipynb#a)", book, "index.ipynb")
+        == "[Roots](00_roots.ipynb#a)"
+    )
+    assert (
+        pages.linked("`root(16.0)`", book, "00_roots.ipynb") == "[`root(16.0)`](#root)"
+    )
+
+
+def test_a_class_has_its_entry_and_its_methods(book):
+    text = pages.entry_text(book.entries["Root"], book)
+    assert text.startswith("### Root {#Root .api}")
+    assert "```python\nRoot(degree=2, exact=False)\n```" in text
+    assert "```python\nRoot(3)(27)\n# 3.0\n```" in text
+    assert "`degree` [int]{.type}\n:   Which root" in text
+    assert "**Methods** [`apply`](#Root.apply), [`degrees`](#Root.degrees)." in text
+    assert "Inherits" not in text
+    text = pages.methods_text([book.entries["Root"]], book)
+    assert "#### Root.apply {#Root.apply .api}" in text
+    assert "```python\napply(x)\n```" in text
+    assert "**Returns** Its root." in text
+    assert "```python\ndegrees\n```" in text
+    assert (
+        "layers: 2</summary>\n\n- `build`: Make nothing.\n- `inner`: Help `apply`."
+        in text
+    )
+    assert "_hidden" not in text and "__init__" not in text
+
+
+def test_private_classes_have_no_entry(book, site):
+    assert book.entries["Root"].exported and not book.entries["Base"].exported
+    assert "Base" not in book.anchors
+    text = pages.reference_text(site, book)
+    assert "## Ground\n\n### [Roots](00_roots.ipynb)" in text
+    assert "| [`Root`](00_roots.ipynb#Root) | Roots of numbers. |" in text
+    assert "| [`root`](00_roots.ipynb#root) | Return the root. |" in text
+    assert "Base" not in text
+
+
+def test_search_finds_entries_first(book, site):
+    (site / "search.json").write_text('[{"objectID": "index.html"}]')
+    make_docs.put_first_in_search(site, book)
+    found = json.loads((site / "search.json").read_text())
+    assert [e["objectID"] for e in found][-1] == "index.html"
+    entry = next(e for e in found if e["section"] == "Root.apply")
+    assert entry["href"] == "roots.html#Root.apply"
+    assert entry["text"] == "Take the root, as `root` does. It is quick."
+
+
+def test_processed_pages_are_whole(book, site):
+    into = site / ".venv/pages"
+    assert make_docs.make_pages(site, into) == []
+    assert check_pages.complaints(into) == []
+    assert (into / "downloads/01_learn.ipynb").exists()
+    text = check_pages.markdown(into / "tutorials/01_learn.ipynb")
+    assert (
+        "[Tutorial 1]{.number} [Download this notebook](../downloads/01_learn.ipynb)"
+        in text
+    )
+    text = check_pages.markdown(into / "00_roots.ipynb")
+    assert "### Root {#Root .api}" in text and "#### Root.apply" in text
+    assert (
+        "[Roots](00_roots.ipynb) and [`root(4)`](00_roots.ipynb#root)"
+        in (into / "help.qmd").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[there](gone.ipynb)", "gone.ipynb leads nowhere"),
+        ("![there](images/gone.png)", "images/gone.png leads nowhere"),
+        ('<a href="gone.html">there</a>', "gone.html leads nowhere"),
+        ("[`x[0]`](#nowhere)", "#nowhere names no heading"),
+        ("[a](#Some-heading)\n\n## Some heading", "#Some-heading names no heading"),
+        (
+            "see 00_roots there",
+            "00_roots is the name of a file, not the title of a page",
+        ),
+        (
+            "`tutorials/01_learn`",
+            "tutorials/01_learn is the name of a file, not the title of a page",
+        ),
+        ("## A {#a}\n\n## B {#a}", "the anchor a is set twice"),
+        ("[a](#some-heading-here)\n\n## Some *heading*, here", ""),
+        ("`[a](gone.ipynb)`\n\n```\n[a](gone.ipynb)\n```", ""),
+        ("[web](https://keras.io) [page](page.qmd#x)\n\n### X {#x .api}", ""),
+    ],
+)
+def test_what_is_wrong_on_a_page_is_named(tmp_path, text, said):
+    (tmp_path / "page.qmd").write_text(f"---\ntitle: Page\n---\n\n{text}\n")
+    assert check_pages.complaints(tmp_path) == [f"page.qmd: {said}"] * bool(said)
+
+
+def test_links_in_outputs_are_checked(tmp_path):
+    shown = new_output("display_data", data={"text/markdown": "[a](gone.ipynb)"})
+    cell = new_code_cell("show()", outputs=[shown])
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "page.ipynb")
+    assert check_pages.complaints(tmp_path) == ["page.ipynb: gone.ipynb leads nowhere"]
