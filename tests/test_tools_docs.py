@@ -103,10 +103,8 @@ def site(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / '.venv/bin'}:{os.environ['PATH']}")
     get_config.cache_clear()
-    pages.read_book.cache_clear()
     yield tmp_path
     get_config.cache_clear()
-    pages.read_book.cache_clear()
 
 
 def status(site):
@@ -247,7 +245,6 @@ def book(site):
         new_code_cell(CLASS, id="class"),
         new_markdown_cell(said, id="said"),
     )
-    pages.read_book.cache_clear()
     return pages.read_book(site)
 
 

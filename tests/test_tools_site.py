@@ -335,18 +335,24 @@ def test_links_in_code_are_not_links(site):
     assert complaints(site) == []
 
 
-def test_relative_link_in_the_index(site):
-    save(
-        site / "nbs/index.ipynb",
-        new_markdown_cell(
-            "# Flows\n\n> One line.\n\n[tails](00_special.ipynb)", id="title"
-        ),
+def test_links_of_the_index_hold_in_the_readme(site):
+    text = (
+        "# Flows\n\n> One line.\n\n[tails](00_special.ipynb#far-out), `00_special`, [up](#x-y), [web](https://keras.io)\n\n"
+        "![all](images/index-x.svg)\n\n<!-- tutorials -->\n\n## X y"
     )
+    only = new_markdown_cell("<!-- site only -->\nNot in the readme.", id="only")
+    (site / "nbs/images/index-x.svg").write_text("")
+    save(site / "nbs/index.ipynb", new_markdown_cell(text, id="title"), only)
     make_readme.write(site)
+    written = (site / "README.md").read_text()
     assert (
-        complaints(site)[0]
-        == "index.ipynb: 00_special.ipynb is relative, and would break in README.md"
+        "[tails](nbs/00_special.ipynb#far-out), [Special](nbs/00_special.ipynb), [up](#x-y), [web](https://keras.io)"
+        in written
     )
+    assert "![all](nbs/images/index-x.svg)" in written
+    assert "- [Flow](nbs/tutorials/21_flow.ipynb): A tutorial." in written
+    assert "Not in the readme" not in written
+    assert complaints(site) == []
 
 
 def test_module_without_notebook_and_the_reverse(site):

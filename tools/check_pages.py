@@ -10,8 +10,10 @@ from pathlib import Path
 LINK = re.compile(
     r"!?\[(?:`[^`\n]*`|[^\[\]`]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)"
 )
-TAG = re.compile(r"<(?:a|img|source)\b[^>]*?(?:href|src)=[\"']([^\"']+)[\"']")
-CODE = re.compile(r"^```.*?^```[^\n]*$|\$\$.*?\$\$|\$[^$\n]+\$", re.M | re.S)
+TAG = re.compile(r"<(?:a|img|source)\b[^>]*?(?:href|src|srcset)=[\"']([^\"']+)[\"']")
+CODE = re.compile(
+    r"^```(?!\{=html\}).*?^```[^\n]*$|\$\$.*?\$\$|\$[^$\n]+\$", re.M | re.S
+)
 FILE_NAME = re.compile(r"(?<![\w/.-])(?:tutorials/)?\d\d_[a-z]\w*")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import books as nb
 import make_readme
+import pages
 import yaml
 
 KEYS = "repo lib_name lib_path version description author license min_python nbs_path doc_path tst_flags requirements"
@@ -156,8 +157,7 @@ def check_story(root: Path) -> Iterator[str]:
 def check_titles(root: Path) -> Iterator[str]:
     "Every page begins with a title and a description, which the site shows."
     for path in sorted((root / "nbs").glob("*.qmd")):
-        parts = path.read_text(encoding="utf-8").split("---")
-        head = yaml.safe_load(parts[1]) if len(parts) > 2 else {}
+        head = pages.front_matter(path)
         if not (head.get("title") and head.get("description")):
             yield f"{path.name}: Expected title and description"
     for path in nb.paths(root):
@@ -187,15 +187,14 @@ def anchors(path: Path) -> set[str]:
 
 
 def check_links(root: Path) -> Iterator[str]:
-    "Relative links lead to files and headings that exist; the index has none, since README.md repeats it elsewhere."
-    pages = [*nb.paths(root), *(p for p in sorted(root.glob("*.md")))]
-    for page in pages:
+    "Relative links lead to files and headings that exist."
+    found = [*nb.paths(root), *(p for p in sorted(root.glob("*.md")))]
+    for page in found:
         for link in LINK.findall(prose(page)):
             target, _, anchor = link.partition("#")
             if re.match(r"[a-z][a-z0-9+.-]*:", link):
                 continue
-            if page.stem == "index":
-                yield f"index.ipynb: {link} is relative, and would break in README.md"
+            if target in MADE:
                 continue
             goal = (page.parent / target) if target else page
             goal = goal.with_suffix(".ipynb") if goal.suffix == ".html" else goal

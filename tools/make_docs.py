@@ -4,6 +4,9 @@ nbdev executes the exported cells and every cell that holds an import, each with
 reference its entries and turn names into links (`pages.py`), and Quarto makes pages of the processed copies.
 """
 
+import base64
+import functools
+import io
 import json
 import multiprocessing
 import os
@@ -21,7 +24,9 @@ import pages
 from execnb.nbio import mk_cell, read_nb, write_nb
 from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, add_links, exec_show_docs
+from PIL import Image
 
+THUMBNAIL = 480  # pixels, along the longer side
 WORKERS = 2  # each imports Keras and its backend
 
 
@@ -41,12 +46,18 @@ class ExecuteByName(exec_show_docs):
             raise RuntimeError(f"{name}: {type(cause).__name__}: {cause}") from error
 
 
+@functools.cache
+def book_at(root: Path) -> pages.Book:
+    "The book, read once in each process."
+    return pages.read_book(root)
+
+
 class MakePage(Processor):
     "Our entries in place of nbdev's, methods at the end of the page, links, a download for tutorials."
 
     def begin(self):
         root = Path.cwd()
-        self.book, path = pages.read_book(root), Path(self.nb.path_).resolve()
+        self.book, path = book_at(root), Path(self.nb.path_).resolve()
         inside = path.is_relative_to(root / "nbs")
         self.here = path.relative_to(root / "nbs").as_posix() if inside else path.name
         self.classes = []
@@ -63,6 +74,8 @@ class MakePage(Processor):
                 cell.pop(key, None)
             self.classes += [entry] if entry.own else []
         elif cell.cell_type == "markdown":
+            if self.here == "index.ipynb":
+                cell.source = pages.filled(cell.source, self.book)
             cell.source = pages.linked(cell.source, self.book, self.here)
 
     def end(self):
@@ -114,6 +127,20 @@ def check(paths: list[Path], into: Path | None = None) -> list[str]:
         return [message for message in done if message]
 
 
+def save_thumbnail(path: Path, target: Path) -> None:
+    "Keep a tutorial's first figure, small, for the landing page."
+    drawn = (
+        out["data"]["image/png"]
+        for cell in nb.read(path).cells
+        for out in cell.get("outputs", [])
+        if "image/png" in out.get("data", {})
+    )
+    if first := next(drawn, None):
+        image = Image.open(io.BytesIO(base64.b64decode(first))).convert("RGB")
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image.quantize(64).save(target, optimize=True)
+
+
 def make_pages(root: Path, into: Path) -> list[str]:
     "All that Quarto reads: processed notebooks, texts, the list of names, pictures, notebooks to download."
     shutil.copytree(root / "nbs", into, ignore=shutil.ignore_patterns("*.ipynb", ".*"))
@@ -125,9 +152,11 @@ def make_pages(root: Path, into: Path) -> list[str]:
     reference = pages.reference_text(root, book)
     (into / "reference.qmd").write_text(reference, encoding="utf-8")
     (into / "downloads").mkdir()
-    for path in nb.paths(root):
-        if nb.kind(path) == "tutorial":
-            shutil.copy(path, into / "downloads" / path.name)
+    (into / "images").mkdir(exist_ok=True)
+    for page in pages.tutorials(book):
+        path = root / "nbs" / page.path
+        save_thumbnail(path, into / pages.thumbnail(page))
+        shutil.copy(path, into / "downloads" / path.name)
     return complaints
 
 

@@ -62,10 +62,10 @@ def draw(grids: dict[str, np.ndarray], columns: int, width: float):
     figure, axes = plt.subplots(
         2 * bands,
         columns,
-        figsize=(width, bands * (2 * tile + 0.34)),
+        figsize=(width, bands * (2 * tile + 0.2)),
         layout="constrained",
     )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
     for i, name in enumerate(names):
         band, column = divmod(i, columns)
         top = float(np.exp(grids[name][0].max()))
@@ -84,9 +84,9 @@ def draw(grids: dict[str, np.ndarray], columns: int, width: float):
             for side in ax.spines.values():
                 side.set_visible(False)
             if row == 0:
-                ax.set_title(name, fontsize=13, pad=4)
+                ax.set_title(name, fontsize=12, fontweight="normal", pad=3)
             if column == 0:
-                ax.set_ylabel(label, fontsize=13)
+                ax.set_ylabel(label, fontsize=12)
     return figure
 
 

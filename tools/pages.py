@@ -177,7 +177,12 @@ def module(page: str) -> str:
     return Path(page).stem.partition("_")[2]
 
 
-@functools.cache
+def front_matter(path: Path) -> dict:
+    "What stands between the dashes at the head of a text."
+    parts = path.read_text(encoding="utf-8").split("---")
+    return yaml.safe_load(parts[1]) if len(parts) > 2 else {}
+
+
 def read_book(root: Path) -> Book:
     "Read all notebooks and texts."
     pages, entries, used = {}, {}, set()
@@ -198,8 +203,13 @@ def read_book(root: Path) -> Book:
             code = "\n".join(c.source for c in cells if c.cell_type == "code")
             used |= set(re.findall(r"\.(\w+)\(", code))
     for path in sorted((root / "nbs").glob("*.qmd")):
-        head = yaml.safe_load(path.read_text(encoding="utf-8").split("---")[1])
-        pages[path.stem] = Page(path.name, head["title"], head["description"], "text")
+        head = front_matter(path)
+        pages[path.stem] = Page(
+            path.name,
+            head.get("title", path.stem),
+            head.get("description", ""),
+            "text",
+        )
     init = root / nb.settings(root).get("lib_path", "") / "__init__.py"
     lazy = re.search(r"LAZY_MODULES = (\(.*?\))", init.read_text(encoding="utf-8"))
     return Book(pages, entries, set(ast.literal_eval(lazy[1])) if lazy else set(), used)
@@ -449,6 +459,73 @@ def reference_text(root: Path, book: Book) -> str:
             table = "| | |\n|:---|:------|\n" + "\n".join(rows)
             parts.append(f"::: {{.names}}\n{table}\n:::")
     return "\n\n".join(parts) + "\n"
+
+
+def tutorials(book: Book) -> list[Page]:
+    "In the order of the story."
+    found = [p for p in book.pages.values() if p.kind == "tutorial"]
+    return sorted(found, key=lambda p: p.path)
+
+
+def short(page: Page) -> str:
+    "What a page says of itself, up to its first colon or full stop."
+    return re.split(r"(?<=\w)[.:;](?:\s|$)", page.description)[0] + "."
+
+
+def thumbnail(page: Page) -> str:
+    return f"images/thumb-{Path(page.path).stem}.png"
+
+
+def grid_text(book: Book) -> str:
+    "The tutorials, each with its own figure and a line."
+    cards = [
+        f'<a class="card" href="{p.path}"><img class="plain" loading="lazy" src="{thumbnail(p)}" alt="">'
+        f"<b>{int(Path(p.path).name[:2])} {p.title}</b><span>{short(p)}</span></a>"
+        for p in tutorials(book)
+    ]
+    return '```{=html}\n<div class="cards">\n' + "\n".join(cards) + "\n</div>\n```"
+
+
+def doors_text(book: Book) -> str:
+    "Three ways in: learn, use, look up."
+    first = tutorials(book)
+    table = book.page("09_tables")
+    doors = [
+        (
+            first[0].path if first else "",
+            "Learn",
+            "Begin with the first tutorial: what a flow is, in pictures.",
+        ),
+        (
+            table.path if table else "how_to.qmd",
+            "Use it on your table",
+            "Fit, score, sample, save: short answers that run.",
+        ),
+        (
+            "reference.qmd",
+            "Look it up",
+            "Every class, function and method, with an example.",
+        ),
+    ]
+    links = [
+        f'<a class="door" href="{path}"><b>{name}</b><span>{text}</span></a>'
+        for path, name, text in doors
+    ]
+    return '```{=html}\n<div class="doors">\n' + "\n".join(links) + "\n</div>\n```"
+
+
+def filled(text: str, book: Book) -> str:
+    "The landing page, its doors and its tutorials in the places that are marked."
+    text = text.replace("<!-- doors -->", doors_text(book))
+    text = text.replace("<!-- tutorials -->", grid_text(book))
+    hero = re.search(r"!\[([^\]]*)\]\((images/hero)\.png\)", text)
+    if hero:
+        picture = (
+            f'```{{=html}}\n<figure class="hero"><picture><source media="(max-width: 700px)" srcset="{hero[2]}-narrow.png">'
+            f'<img src="{hero[2]}.png" alt="{hero[1]}"></picture></figure>\n```'
+        )
+        text = text.replace(hero[0], picture)
+    return text
 
 
 def search_entries(book: Book) -> list[dict]:
