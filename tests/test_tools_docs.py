@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -298,12 +299,17 @@ def test_private_classes_have_no_entry(book, site):
 
 def test_search_finds_entries_first(book, site):
     (site / "search.json").write_text('[{"objectID": "index.html"}]')
-    make_docs.put_first_in_search(site, book)
+    how_to = "---\ntitle: How\n---\n\n## Save it: `save` {#save}\n\nLike this.\n"
+    (site / "nbs/how_to.qmd").write_text(how_to)
+    make_docs.put_first_in_search(site, book, site)
     found = json.loads((site / "search.json").read_text())
     assert [e["objectID"] for e in found][-1] == "index.html"
     entry = next(e for e in found if e["section"] == "Root.apply")
     assert entry["href"] == "roots.html#Root.apply"
     assert entry["text"] == "Take the root, as `root` does. It is quick."
+    entry = next(e for e in found if e["section"] == "save")
+    assert entry["href"] == "how_to.html#save"
+    assert entry["text"] == "Save it: save: Like this."
 
 
 def test_processed_pages_are_whole(book, site):
@@ -356,3 +362,21 @@ def test_links_in_outputs_are_checked(tmp_path):
     cell = new_code_cell("show()", outputs=[shown])
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "page.ipynb")
     assert check_pages.complaints(tmp_path) == ["page.ipynb: gone.ipynb leads nowhere"]
+
+
+def test_the_short_answers_run(tmp_path):
+    "Every block of the page, one after the other."
+    text = (ROOT / "nbs/how_to.qmd").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) > 10
+    (tmp_path / "answers.py").write_text("\n".join(blocks))
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "answers.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "round trip" in done.stdout

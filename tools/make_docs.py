@@ -22,10 +22,12 @@ import books as nb
 import check_pages
 import pages
 from execnb.nbio import mk_cell, read_nb, write_nb
+from fontTools.subset import Options, Subsetter, load_font, save_font
 from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, add_links, exec_show_docs
 from PIL import Image
 
+WIDE = "toc: false\nbody-classes: landing\n"
 THUMBNAIL = 480  # pixels, along the longer side
 WORKERS = 2  # each imports Keras and its backend
 
@@ -85,6 +87,9 @@ class MakePage(Processor):
         text = pages.methods_text(self.classes, self.book)
         if text:
             self.nb.cells.append(mk_cell(text, "markdown"))
+        if self.here == "index.ipynb":  # wide, for the picture and the cards
+            head = self.nb.cells[0]
+            head.source = head.source.replace("---\n", f"---\n{WIDE}", 1)
         page = self.book.page(Path(self.here).stem)
         if page and page.kind == "tutorial":
             name = Path(self.here).name
@@ -169,13 +174,46 @@ def link_relatively(site: Path, address: str) -> None:
         page.write_text(own.sub(rf'href="{up}\1', text), encoding="utf-8")
 
 
-def put_first_in_search(site: Path, book: pages.Book) -> None:
+def put_first_in_search(site: Path, book: pages.Book, root: Path) -> None:
     "Let a search find entries of the reference before the pages that mention them."
     index = site / "search.json"
     if index.exists():
         found = json.loads(index.read_text(encoding="utf-8"))
-        first = pages.search_entries(book)
-        index.write_text(json.dumps(first + found), encoding="utf-8")
+        first = pages.search_entries(book, root)
+        ours = {item["href"] for item in first}
+        rest = [item for item in found if item.get("href") not in ours]
+        index.write_text(json.dumps(first + rest), encoding="utf-8")
+
+
+def keep_used_icons(site: Path) -> None:
+    "Leave the icons that no page shows out of the font and its style sheet: they would be a quarter of a small page."
+    style = site / "site_libs/bootstrap/bootstrap-icons.css"
+    if not style.exists():
+        return
+    texts = [p for kind in ("html", "js", "css") for p in site.rglob(f"*.{kind}")]
+    used = {
+        name
+        for p in texts
+        if p != style
+        for name in re.findall(r"\bbi-[a-z0-9-]+", p.read_text(encoding="utf-8"))
+    }
+    rule = re.compile(r'\.(bi-[a-z0-9-]+)::before \{ content: "\\([0-9a-f]+)"; \}\n?')
+    text = style.read_text(encoding="utf-8")
+    codes = {int(code, 16) for name, code in rule.findall(text) if name in used}
+    for path in texts:
+        if path.suffix == ".css" and path != style:
+            found = re.findall(r'"\\([0-9a-f]{4})"', path.read_text(encoding="utf-8"))
+            codes |= {int(code, 16) for code in found}
+    style.write_text(
+        rule.sub(lambda m: m[0] if m[1] in used else "", text), encoding="utf-8"
+    )
+    font = style.with_suffix(".woff")
+    options = Options(flavor="woff")
+    whole = load_font(str(font), options)
+    subsetter = Subsetter(options)
+    subsetter.populate(unicodes=codes)
+    subsetter.subset(whole)
+    save_font(whole, str(font), options)
 
 
 def build(root: Path = nb.ROOT) -> None:
@@ -188,8 +226,9 @@ def build(root: Path = nb.ROOT) -> None:
     if complaints:
         raise SystemExit("\n".join(complaints))
     subprocess.run(["quarto", "render", "--no-cache"], cwd=cache, check=True)
+    keep_used_icons(cache / target.name)
     link_relatively(cache / target.name, config["doc_host"])
-    put_first_in_search(cache / target.name, pages.read_book(root))
+    put_first_in_search(cache / target.name, pages.read_book(root), root)
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(cache / target.name, target)
 

@@ -528,21 +528,41 @@ def filled(text: str, book: Book) -> str:
     return text
 
 
-def search_entries(book: Book) -> list[dict]:
-    "What a search finds first: the entries of the reference, the flow's methods before all others."
+def answers(root: Path) -> Iterator[tuple[str, str, str]]:
+    "The headings of the short answers that carry a word to look for: the word, the heading, what stands below."
+    text = (root / "nbs/how_to.qmd").read_text(encoding="utf-8")
+    pattern = r"^## (.+?) \{#([\w.-]+)\}\n(.*?)(?=^## |\Z)"
+    for heading, word, below in re.findall(pattern, text, re.M | re.S):
+        yield word, heading.replace("`", ""), " ".join(below.split())
+
+
+def search_entries(book: Book, root: Path) -> list[dict]:
+    """What a search finds first: the entries of the reference, and short answers by their word.
+
+    The search prefers short headings, so the flow's own methods stand by their bare names.
+    """
     found = []
-    for entry in book.anchors.values():
+
+    def add(href: str, title: str, section: str, text: str, crumbs: list[str]) -> None:
+        item = {"objectID": href, "href": href, "title": title, "section": section}
+        found.append(item | {"text": text, "crumbs": crumbs})
+
+    flow = "NormalizingFlow."
+    for entry in sorted(
+        book.anchors.values(), key=lambda e: not e.name.startswith(flow)
+    ):
         page = book.page(Path(entry.page).stem)
         file = Path(entry.page).with_name(module(entry.page) + ".html").as_posix()
-        href = f"{file}#{entry.anchor}"
-        found.append(
-            {
-                "objectID": href,
-                "href": href,
-                "title": page.title,
-                "section": entry.name,
-                "text": " ".join(entry.doc.split()),
-                "crumbs": ["Library", page.title],
-            }
+        own = entry.name.startswith(flow)
+        add(
+            f"{file}#{entry.anchor}",
+            "NormalizingFlow" if own else page.title,
+            entry.name.removeprefix(flow),
+            " ".join(entry.doc.split()),
+            ["Library", page.title],
         )
-    return sorted(found, key=lambda e: not e["section"].startswith("NormalizingFlow"))
+    if (root / "nbs/how_to.qmd").exists():
+        for word, heading, below in answers(root):
+            text = f"{heading}: {below}"
+            add(f"how_to.html#{word}", "How do I …", word, text, ["Start"])
+    return found
