@@ -97,7 +97,7 @@ def complaints(site):
 
 
 def test_a_whole_site_passes_every_rule(site):
-    assert len(check_site.RULES) == 13
+    assert len(check_site.RULES) == 14
     assert complaints(site) == []
 
 
@@ -246,6 +246,23 @@ def test_tutorials_out_of_order(site):
 def test_text_without_title_or_description(site, head):
     (site / "nbs/help.qmd").write_text(head + "Text.")
     assert complaints(site) == ["help.qmd: Expected title and description"]
+
+
+BIB = """@article{one,
+  title = {One},
+  doi = {10.1/X(03)1},
+  url = {https://arxiv.org/abs/1},
+}
+"""
+
+
+def test_paper_that_the_bibliography_lacks(site):
+    (site / "nbs/references.bib").write_text(BIB)
+    text = "# Flow\n\n> One.\n\n[a](https://arxiv.org/abs/1), [b](https://doi.org/10.1/X(03)1), [c](https://arxiv.org/abs/2), [d](https://keras.io)"
+    save(site / "nbs/tutorials/21_flow.ipynb", new_markdown_cell(text, id="title"))
+    assert complaints(site) == [
+        "21_flow.ipynb: https://arxiv.org/abs/2 is not in references.bib"
+    ]
 
 
 LONG = "x = " + "1 + " * 21 + "1000"

@@ -244,6 +244,15 @@ def check_readme(root: Path) -> Iterator[str]:
     )
 
 
+def check_bibliography(root: Path) -> Iterator[str]:
+    "Every paper that a page links to stands in the bibliography."
+    works = pages.works_of(root / "nbs/references.bib")
+    for path in nb.paths(root):
+        texts = (c.source for c in nb.read(path).cells)
+        for address in dict.fromkeys(pages.cited("\n".join(texts), works)[1]):
+            yield f"{path.name}: {address} is not in references.bib"
+
+
 def shown(path: Path) -> Iterator:
     "The cells of a notebook that a reader sees."
     for cell in nb.read(path).cells:

@@ -27,6 +27,7 @@ from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, add_links, exec_show_docs
 from PIL import Image
 
+REFERENCES = "## References {.unnumbered #references}\n\n::: {#refs}\n:::"
 WIDE = "toc: false\nbody-classes: landing\n"
 THUMBNAIL = 480  # pixels, along the longer side
 WORKERS = 2  # each imports Keras and its backend
@@ -87,6 +88,14 @@ class MakePage(Processor):
         text = pages.methods_text(self.classes, self.book)
         if text:
             self.nb.cells.append(mk_cell(text, "markdown"))
+        words = "\n".join(c.source for c in self.nb.cells if c.cell_type == "markdown")
+        if keys := pages.cited(words, self.book.works)[0]:
+            bib = pages.relative("references.bib", self.here)
+            every = ", ".join(f"@{key}" for key in keys)
+            head = self.nb.cells[0]
+            listed = f'---\nbibliography: {bib}\nnocite: "{every}"\n'
+            head.source = head.source.replace("---\n", listed, 1)
+            self.nb.cells.append(mk_cell(REFERENCES, "markdown"))
         if self.here == "index.ipynb":  # wide, for the picture and the cards
             head = self.nb.cells[0]
             head.source = head.source.replace("---\n", f"---\n{WIDE}", 1)

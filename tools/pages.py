@@ -109,6 +109,7 @@ class Book:
     entries: dict[str, Entry]
     lazy: set[str]  # Modules whose names are used with the module's, as `plot.curve`
     used: set[str]  # Methods that tutorials and the index call
+    works: dict[str, str] = field(default_factory=dict)  # Keys of works by address
 
     def page(self, name: str) -> Page | None:
         return self.pages.get(name)
@@ -183,6 +184,31 @@ def front_matter(path: Path) -> dict:
     return yaml.safe_load(parts[1]) if len(parts) > 2 else {}
 
 
+ADDRESS = re.compile(r"https?://[^\s\]>\"]+")
+
+
+def works_of(path: Path) -> dict[str, str]:
+    "The keys of a bibliography's works, by each of their addresses."
+    found = {}
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for key, body in re.findall(r"^@\w+\{([\w-]+),\n(.*?)^\}", text, re.M | re.S):
+        for name, value in re.findall(r"^\s*(url|doi) = \{(.+)\},?$", body, re.M):
+            found[value if name == "url" else f"https://doi.org/{value}"] = key
+    return found
+
+
+def cited(text: str, works: dict[str, str]) -> tuple[list[str], list[str]]:
+    "The keys of the works that a text links to, and the addresses of papers that the bibliography lacks."
+    keys, missing = set(), []
+    for address in ADDRESS.findall(text):
+        address = address.replace("/paper_files/paper/", "/paper/")
+        found = [key for known, key in works.items() if address.startswith(known)]
+        keys |= set(found)
+        if not found and re.match(r"https?://(arxiv|doi)\.org/", address):
+            missing.append(address.rstrip(").,;"))
+    return sorted(keys), missing
+
+
 def read_book(root: Path) -> Book:
     "Read all notebooks and texts."
     pages, entries, used = {}, {}, set()
@@ -212,7 +238,9 @@ def read_book(root: Path) -> Book:
         )
     init = root / nb.settings(root).get("lib_path", "") / "__init__.py"
     lazy = re.search(r"LAZY_MODULES = (\(.*?\))", init.read_text(encoding="utf-8"))
-    return Book(pages, entries, set(ast.literal_eval(lazy[1])) if lazy else set(), used)
+    works = works_of(root / "nbs/references.bib")
+    modules = set(ast.literal_eval(lazy[1])) if lazy else set()
+    return Book(pages, entries, modules, used, works)
 
 
 # Signatures and docstrings
