@@ -1,22 +1,28 @@
 "What would stop the website's build is found without Quarto, and the build touches nothing else."
 
+import base64
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import check_pages
 import lint_notebooks
 import make_docs
+import matplotlib
 import nbformat
 import pages
 import pytest
 import run_checks
 from books import ROOT
+from fontTools.ttLib import TTFont
 from nbdev.config import get_config
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_tools_site import SETTINGS
+from PIL import Image
+from test_tools_site import BIB, SETTINGS
 
 # As much of Quarto as matters: pages into the output folder, and Markdown where it is asked for a README.
 QUARTO = """#!/bin/sh
@@ -37,6 +43,23 @@ website:
 HELP = (
     "---\ntitle: Help\ndescription: What to do.\n---\n\nSee `00_roots` and `root(4)`.\n"
 )
+LANDING = """# Flows
+
+> One.
+
+![All](images/hero.png)
+
+<!-- doors -->
+
+<!-- tutorials -->
+"""
+
+
+def picture(width, height):
+    "A white picture, as a notebook stores it."
+    content = io.BytesIO()
+    Image.new("RGB", (width, height), "white").save(content, format="png")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def save(path, *cells):
@@ -81,12 +104,19 @@ def site(tmp_path, monkeypatch):
     save(tmp_path / "nbs/00_roots.ipynb")
     text = "# Learn\n\n> One line."
     (tmp_path / "nbs/tutorials").mkdir()
+    drawn = new_output("display_data", data={"image/png": picture(900, 300)})
+    cells = [
+        new_markdown_cell(text, id="title"),
+        new_code_cell("draw()", id="drawn", outputs=[drawn]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "nbs/tutorials/01_learn.ipynb")
+    text = "# Prove\n\n> Without a figure: yes."
     nbformat.write(
         new_notebook(cells=[new_markdown_cell(text, id="title")]),
-        tmp_path / "nbs/tutorials/01_learn.ipynb",
+        tmp_path / "nbs/tutorials/02_prove.ipynb",
     )
     nbformat.write(
-        new_notebook(cells=[new_markdown_cell("# Flows\n\n> One.", id="title")]),
+        new_notebook(cells=[new_markdown_cell(LANDING, id="title")]),
         tmp_path / "nbs/index.ipynb",
     )
     (tmp_path / "_quarto.yml").write_text(QUARTO_YML)
@@ -314,9 +344,15 @@ def test_search_finds_entries_first(book, site):
 
 def test_processed_pages_are_whole(book, site):
     into = site / ".venv/pages"
+    (site / "nbs/images").mkdir()
+    for name in ("hero", "hero-narrow"):
+        (site / f"nbs/images/{name}.png").write_bytes(base64.b64decode(picture(9, 9)))
+    (site / "nbs/references.bib").write_text(BIB)
     assert make_docs.make_pages(site, into) == []
     assert check_pages.complaints(into) == []
     assert (into / "downloads/01_learn.ipynb").exists()
+    assert Image.open(into / "images/thumb-01_learn.png").size == (480, 160)
+    assert not (into / "images/thumb-02_prove.png").exists()
     text = check_pages.markdown(into / "tutorials/01_learn.ipynb")
     assert (
         "[Tutorial 1]{.number} [Download this notebook](../downloads/01_learn.ipynb)"
@@ -328,6 +364,54 @@ def test_processed_pages_are_whole(book, site):
         "[Roots](00_roots.ipynb) and [`root(4)`](00_roots.ipynb#root)"
         in (into / "help.qmd").read_text()
     )
+
+
+def test_the_landing_page_has_a_picture_doors_and_cards(book, site):
+    text = pages.filled(LANDING, book)
+    assert '<source media="(max-width: 700px)" srcset="images/hero-narrow.png">' in text
+    assert '<a class="door" href="tutorials/01_learn.ipynb"><b>Learn</b>' in text
+    assert (
+        'href="tutorials/01_learn.ipynb"><img class="plain" loading="lazy" src="images/thumb-01_learn.png" alt="">'
+        "<b>1 Learn</b><span>One line.</span>" in text
+    )
+    assert (
+        'href="tutorials/02_prove.ipynb"><b>2 Prove</b><span>Without a figure.</span>'
+        in text
+    )
+
+
+def test_a_page_lists_the_works_that_it_links_to(book, site):
+    (site / "nbs/references.bib").write_text(BIB)
+    works = pages.works_of(site / "nbs/references.bib")
+    text = "[a](https://arxiv.org/abs/1), [a](https://doi.org/10.1/X(03)1), [b](https://arxiv.org/abs/2)."
+    assert pages.cited(text, works) == (["one"], ["https://arxiv.org/abs/2"])
+    save(site / "nbs/01_more.ipynb", new_markdown_cell(text, id="said"))
+    target = site / ".venv/pages"
+    assert make_docs.check([site / "nbs/01_more.ipynb"], target) == []
+    head = (target / "01_more.ipynb").read_text()
+    assert "bibliography: references.bib" in head and "@one" in head
+    assert "## References" in head
+
+
+def test_only_icons_in_use_are_served(tmp_path):
+    folder = tmp_path / "site_libs/bootstrap"
+    folder.mkdir(parents=True)
+    rules = [
+        f'.bi-{n}::before {{ content: "\\{c:04x}"; }}'
+        for n, c in (("a", 97), ("b", 98), ("c", 99))
+    ]
+    (folder / "bootstrap-icons.css").write_text(
+        ".bi { x: y }\n" + "\n".join(rules) + "\n"
+    )
+    (folder / "bootstrap.css").write_text('.own::before { content: "\\0063"; }')
+    font = TTFont(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+    font.flavor = "woff"
+    font.save(folder / "bootstrap-icons.woff")
+    (tmp_path / "index.html").write_text('<i class="bi bi-b"></i>')
+    make_docs.keep_used_icons(tmp_path)
+    style = (folder / "bootstrap-icons.css").read_text()
+    assert "bi-b" in style and "bi-a" not in style and ".bi { x: y }" in style
+    assert set(TTFont(folder / "bootstrap-icons.woff").getBestCmap()) == {98, 99}
 
 
 @pytest.mark.parametrize(

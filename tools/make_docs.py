@@ -4,10 +4,10 @@ nbdev executes the exported cells and every cell that holds an import, each with
 reference its entries and turn names into links (`pages.py`), and Quarto makes pages of the processed copies.
 """
 
-import base64
 import functools
 import io
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -141,18 +141,11 @@ def check(paths: list[Path], into: Path | None = None) -> list[str]:
         return [message for message in done if message]
 
 
-def save_thumbnail(path: Path, target: Path) -> None:
+def save_thumbnail(page: pages.Page, target: Path) -> None:
     "Keep a tutorial's first figure, small, for the landing page."
-    drawn = (
-        out["data"]["image/png"]
-        for cell in nb.read(path).cells
-        for out in cell.get("outputs", [])
-        if "image/png" in out.get("data", {})
-    )
-    if first := next(drawn, None):
-        image = Image.open(io.BytesIO(base64.b64decode(first))).convert("RGB")
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        image.quantize(64).save(target, optimize=True)
+    image = Image.open(io.BytesIO(page.figure)).convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.quantize(64).save(target, optimize=True)
 
 
 def make_pages(root: Path, into: Path) -> list[str]:
@@ -169,7 +162,8 @@ def make_pages(root: Path, into: Path) -> list[str]:
     (into / "images").mkdir(exist_ok=True)
     for page in pages.tutorials(book):
         path = root / "nbs" / page.path
-        save_thumbnail(path, into / pages.thumbnail(page))
+        if page.figure:
+            save_thumbnail(page, into / pages.thumbnail(page))
         shutil.copy(path, into / "downloads" / path.name)
     return complaints
 
@@ -217,6 +211,7 @@ def keep_used_icons(site: Path) -> None:
         rule.sub(lambda m: m[0] if m[1] in used else "", text), encoding="utf-8"
     )
     font = style.with_suffix(".woff")
+    logging.getLogger("fontTools").setLevel("ERROR")  # the font has two bytes too many
     options = Options(flavor="woff")
     whole = load_font(str(font), options)
     subsetter = Subsetter(options)

@@ -5,6 +5,7 @@ classes and functions that a notebook exports get their entries, and each class 
 """
 
 import ast
+import base64
 import functools
 import io
 import os
@@ -38,6 +39,7 @@ class Page:
     title: str
     description: str
     kind: str  # `tutorial`, `library`, `index` or `text`
+    figure: bytes = b""  # The first one that a tutorial shows, as it is stored
 
 
 @dataclass
@@ -184,6 +186,14 @@ def front_matter(path: Path) -> dict:
     return yaml.safe_load(parts[1]) if len(parts) > 2 else {}
 
 
+def first_figure(cells: list) -> bytes:
+    outputs = (out for cell in cells for out in cell.get("outputs", []))
+    drawn = (
+        o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})
+    )
+    return base64.b64decode(next(drawn, ""))
+
+
 ADDRESS = re.compile(r"https?://[^\s\]>\"]+")
 
 
@@ -222,6 +232,7 @@ def read_book(root: Path) -> Book:
             title[1] if title else path.stem,
             line[1] if line else "",
             nb.kind(path),
+            first_figure(cells) if nb.kind(path) == "tutorial" else b"",
         )
         if nb.kind(path) == "library":
             entries |= {e.name: e for e in entries_of(path, place)}
@@ -506,8 +517,9 @@ def thumbnail(page: Page) -> str:
 
 def grid_text(book: Book) -> str:
     "The tutorials, each with its own figure and a line."
+    picture = '<img class="plain" loading="lazy" src="{}" alt="">'
     cards = [
-        f'<a class="card" href="{p.path}"><img class="plain" loading="lazy" src="{thumbnail(p)}" alt="">'
+        f'<a class="card" href="{p.path}">{picture.format(thumbnail(p)) if p.figure else ""}'
         f"<b>{int(Path(p.path).name[:2])} {p.title}</b><span>{short(p)}</span></a>"
         for p in tutorials(book)
     ]
