@@ -27,6 +27,7 @@ public_address = https://flows.invalid
 doc_host = %(public_address)s
 git_url = %(public_address)s/source
 """
+HELP = "---\ntitle: Help\ndescription: What to do.\n---\n\nText.\n"
 PNG = "iVBORw0KGgo="
 
 
@@ -59,10 +60,19 @@ def site(tmp_path):
     save(tmp_path / "nbs/00_special.ipynb", new_markdown_cell(text, id="title"))
     text = "# Flow\n\n> A tutorial.\n\n[tails](../00_special.ipynb#far-out)"
     save(tmp_path / "nbs/tutorials/21_flow.ipynb", new_markdown_cell(text, id="title"))
+    (tmp_path / "nbs/help.qmd").write_text(HELP)
     (tmp_path / "nbs/_quarto.yml").write_text("metadata-files: [../_quarto.yml]\n")
     sidebar = [
         "index.ipynb",
-        {"section": "All", "contents": ["00_special.ipynb", "tutorials/21_flow.ipynb"]},
+        {
+            "section": "All",
+            "contents": [
+                "00_special.ipynb",
+                {"text": "21 Flow", "href": "tutorials/21_flow.ipynb"},
+                "help.qmd",
+                "reference.qmd",
+            ],
+        },
     ]
     website = {
         "title": "flows",
@@ -70,6 +80,7 @@ def site(tmp_path):
         "site-url": "https://flows.invalid",
         "repo-url": "https://flows.invalid/source",
         "sidebar": {"contents": sidebar},
+        "navbar": {"left": [{"text": "Learn", "href": "tutorials/21_flow.ipynb"}]},
     }
     quarto = {
         "project": {"output-dir": "_docs"},
@@ -86,7 +97,7 @@ def complaints(site):
 
 
 def test_a_whole_site_passes_every_rule(site):
-    assert len(check_site.RULES) == 9
+    assert len(check_site.RULES) == 14
     assert complaints(site) == []
 
 
@@ -198,9 +209,129 @@ def test_sidebar_names_what_is_not_there(site):
     assert complaints(site) == ["sidebar: 09_gone.ipynb does not exist"]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda w: w["sidebar"]["contents"][1]["contents"][1].update(text="Flow"),
+            "'21 Flow', received 'Flow'",
+        ),
+        (
+            lambda w: w["navbar"]["left"][0].update(href="tutorials/22_x.ipynb"),
+            "navbar: Expected tutorials/21_flow.ipynb",
+        ),
+    ],
+)
+def test_tutorial_without_number_or_door(site, change, said):
+    edit(site / "_quarto.yml", lambda q: change(q["website"]))
+    assert said in complaints(site)[0]
+
+
+def test_tutorials_out_of_order(site):
+    save(
+        site / "nbs/tutorials/03_old.ipynb",
+        new_markdown_cell("# Old\n\n> One.", id="title"),
+    )
+    entry = {"text": "3 Old", "href": "tutorials/03_old.ipynb"}
+    edit(
+        site / "_quarto.yml",
+        lambda q: q["website"]["sidebar"]["contents"].append(entry),
+    )
+    assert complaints(site) == [
+        "sidebar: Expected tutorials in order, received ['21_flow', '03_old']"
+    ]
+
+
+@pytest.mark.parametrize("head", ["", "---\ntitle: Help\n---\n"])
+def test_text_without_title_or_description(site, head):
+    (site / "nbs/help.qmd").write_text(head + "Text.")
+    assert complaints(site) == ["help.qmd: Expected title and description"]
+
+
+BIB = """@article{one,
+  title = {One},
+  doi = {10.1/X(03)1},
+  url = {https://arxiv.org/abs/1},
+}
+"""
+
+
+def test_paper_that_the_bibliography_lacks(site):
+    (site / "nbs/references.bib").write_text(BIB)
+    text = "# Flow\n\n> One.\n\n[a](https://arxiv.org/abs/1), [b](https://doi.org/10.1/X(03)1), [c](https://arxiv.org/abs/2), [d](https://keras.io)"
+    save(site / "nbs/tutorials/21_flow.ipynb", new_markdown_cell(text, id="title"))
+    assert complaints(site) == [
+        "21_flow.ipynb: https://arxiv.org/abs/2 is not in references.bib"
+    ]
+
+
+LONG = "x = " + "1 + " * 21 + "1000"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (LONG, ["cell code: a line of 92 characters"]),
+        (f'#| fig-alt: "{LONG}"\nx = 1', []),
+        (f"#| hide\n{LONG}", []),
+        ("x = 1", []),
+    ],
+)
+def test_code_wider_than_the_column(site, source, said):
+    title = new_markdown_cell("# Flow\n\n> One.", id="title")
+    save(site / "nbs/tutorials/21_flow.ipynb", title, new_code_cell(source, id="code"))
+    assert complaints(site) == [f"21_flow.ipynb: {s}" for s in said]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            new_output("stream", text="short\n" + "-" * 89),
+            ["printed text of 89 characters"],
+        ),
+        (
+            new_output("execute_result", data={"text/plain": "-" * 90}),
+            ["printed text of 90 characters"],
+        ),
+        (
+            new_output("display_data", data={"text/plain": "-" * 90, "image/png": PNG}),
+            [],
+        ),
+        (new_output("stream", text="-" * 88), []),
+    ],
+)
+def test_output_wider_than_the_column(site, output, said):
+    title = new_markdown_cell("# Flow\n\n> One.", id="title")
+    cell = new_code_cell("show()", id="shows", outputs=[output])
+    save(site / "nbs/tutorials/21_flow.ipynb", title, cell)
+    assert complaints(site) == [f"21_flow.ipynb: cell shows: {s}" for s in said]
+
+
+@pytest.mark.parametrize(
+    ("table", "printed", "said"),
+    [
+        ("|" + " a |" * 8, False, ["a table of 8 columns and 22 characters"]),
+        ("|" + " a |" * 7, False, []),
+        (f"| {'word ' * 30} | `a|b` |", False, []),
+        (f"| {'w' * 86} | a |", False, ["a table of 2 columns and 89 characters"]),
+        (f"| {'word ' * 18} | a |", True, ["a table of 2 columns and 92 characters"]),
+    ],
+)
+def test_table_wider_than_the_column(site, table, printed, said):
+    title = new_markdown_cell("# Flow\n\n> One.", id="title")
+    drawn = new_output("display_data", data={"text/markdown": table})
+    cell = new_code_cell("show()", id="table", outputs=[drawn])
+    cell = cell if printed else new_markdown_cell(table, id="table")
+    save(site / "nbs/tutorials/21_flow.ipynb", title, cell)
+    assert complaints(site) == [f"21_flow.ipynb: cell table: {s}" for s in said]
+
+
 def test_notebook_without_title(site):
     save(site / "nbs/tutorials/21_flow.ipynb", new_markdown_cell("# Flow", id="title"))
-    assert "21_flow.ipynb: Expected a first cell" in complaints(site)[0]
+    assert complaints(site) == [
+        "21_flow.ipynb: Expected a first cell with `# Title` and `> one line`"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -221,18 +352,24 @@ def test_links_in_code_are_not_links(site):
     assert complaints(site) == []
 
 
-def test_relative_link_in_the_index(site):
-    save(
-        site / "nbs/index.ipynb",
-        new_markdown_cell(
-            "# Flows\n\n> One line.\n\n[tails](00_special.ipynb)", id="title"
-        ),
+def test_links_of_the_index_hold_in_the_readme(site):
+    text = (
+        "# Flows\n\n> One line.\n\n[tails](00_special.ipynb#far-out), `00_special`, [up](#x-y), [web](https://keras.io)\n\n"
+        "![all](images/index-x.svg)\n\n<!-- tutorials -->\n\n## X y"
     )
+    only = new_markdown_cell("<!-- site only -->\nNot in the readme.", id="only")
+    (site / "nbs/images/index-x.svg").write_text("")
+    save(site / "nbs/index.ipynb", new_markdown_cell(text, id="title"), only)
     make_readme.write(site)
+    written = (site / "README.md").read_text()
     assert (
-        complaints(site)[0]
-        == "index.ipynb: 00_special.ipynb is relative, and would break in README.md"
+        "[tails](nbs/00_special.ipynb#far-out), [Special](nbs/00_special.ipynb), [up](#x-y), [web](https://keras.io)"
+        in written
     )
+    assert "![all](nbs/images/index-x.svg)" in written
+    assert "- [Flow](nbs/tutorials/21_flow.ipynb): A tutorial." in written
+    assert "Not in the readme" not in written
+    assert complaints(site) == []
 
 
 def test_module_without_notebook_and_the_reverse(site):

@@ -6,18 +6,43 @@ import sys
 from pathlib import Path
 
 import books as nb
+import pages
 
+SITE_ONLY = "<!-- site only -->"  # at the head of a cell that README.md goes without
 NOTE = "<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->"
 
 
-def render(book, images: str = "nbs/images") -> tuple[str, dict[str, bytes]]:
+def for_readme(text: str, book: pages.Book | None) -> str:
+    "Markdown of the landing page as it stands in README.md: pages by title, links from the root, a list of tutorials."
+    if book is not None:
+        text = re.sub(
+            r"`([\w/]+)`",
+            lambda m: (
+                f"[{page.title}]({page.path})"
+                if (page := book.page(m[1].rpartition("/")[2]))
+                and pages.FILE_NAME.fullmatch(m[1])
+                else m[0]
+            ),
+            text,
+        )
+        rows = [
+            f"- [{p.title}]({p.path}): {p.description.rstrip('.')}."
+            for p in pages.tutorials(book)
+        ]
+        text = text.replace("<!-- tutorials -->", "\n".join(rows))
+    return re.sub(r"\]\((?![a-z+]+:|#)([^)]+)\)", r"](nbs/\1)", text).strip()
+
+
+def render(
+    notebook, images: str = "nbs/images", book: pages.Book | None = None
+) -> tuple[str, dict[str, bytes]]:
     "The notebook as Markdown, and the pictures that it shows, by path."
     parts, pictures = [NOTE], {}
-    for cell in book.cells:
+    for cell in notebook.cells:
         source = re.sub(r"^#\s*\|.*\n?", "", cell.source, flags=re.M).strip()
         marks = nb.directives(cell)
-        if cell.cell_type == "markdown":
-            parts.append(cell.source.strip())
+        if cell.cell_type == "markdown" and not cell.source.startswith(SITE_ONLY):
+            parts.append(for_readme(cell.source, book))
         if cell.cell_type != "code" or "hide" in marks or not source:
             continue
         if "echo: false" not in marks:
@@ -41,7 +66,9 @@ def render(book, images: str = "nbs/images") -> tuple[str, dict[str, bytes]]:
 
 def differences(root: Path = nb.ROOT) -> list[str]:
     "What in README.md and its pictures is not as nbs/index.ipynb says."
-    text, pictures = render(nb.read(root / "nbs/index.ipynb"))
+    text, pictures = render(
+        nb.read(root / "nbs/index.ipynb"), book=pages.read_book(root)
+    )
     readme = root / "README.md"
     stale = (
         []
@@ -62,7 +89,9 @@ def differences(root: Path = nb.ROOT) -> list[str]:
 
 def write(root: Path = nb.ROOT) -> None:
     "Write README.md and its pictures; pictures that it no longer shows go."
-    text, pictures = render(nb.read(root / "nbs/index.ipynb"))
+    text, pictures = render(
+        nb.read(root / "nbs/index.ipynb"), book=pages.read_book(root)
+    )
     (root / "nbs/images").mkdir(exist_ok=True)
     for old in (root / "nbs/images").glob("index-*.png"):
         old.unlink()
