@@ -19,10 +19,7 @@ NAMES = {False: "off", True: "on"}
 
 
 def measure_jit(d, steps, repeats):
-    """Return ms per step with XLA off and on, and seconds of the first call.
-
-    And what `"auto"` resolves to.
-    """
+    "Return ms per step with XLA off and on, and seconds of the first call."
     data = make_data(512 * steps, d)
     flows = {NAMES[jit]: make_our_flow(d, jit_compile=jit) for jit in (False, True)}
     figures = {}
@@ -38,7 +35,6 @@ def measure_jit(d, steps, repeats):
     times = take_turns(clocked, repeats, max_seconds=60)
     figures |= {f"{name}_ms": summary(values) for name, values in times.items()}
     figures["ratio_on_off"] = ratio(times["on"], times["off"])
-    figures["auto_is_on"] = bool(make_our_flow(d).jit_compile)
     return figures
 
 

@@ -2,7 +2,8 @@
 
 Start it by `python -m benchmarks.run` from the repository's root.
 
-Parts: `speed` (training step, log_prob, sample), `jit` (XLA on and off, per backend),
+Parts: `first` (what first answers wait for, per backend), `speed` (training step,
+log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
 environment of their own). Each writes `benchmarks/results/PART.json`.
@@ -19,7 +20,7 @@ from pathlib import Path
 from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("speed", "transform", "jit", "memory")
+PARTS = ("first", "speed", "transform", "jit", "memory")
 NAMED_ONLY = ("peers", "images")
 OTHER_OPTIONS = (
     "out",
@@ -85,6 +86,17 @@ def run_jit(args, settings):
     for backend in args.backends:
         result = in_fresh_process("benchmarks.jit", *options, backend=backend)
         figures |= result["figures"]
+        machines.append(result["about"])
+    return figures, machines
+
+
+def run_first(args, settings):
+    figures, machines = {}, []
+    for backend in args.backends:
+        for d in args.dims:
+            options = ("--dim", d, "--points", args.points)
+            result = in_fresh_process("benchmarks.first", *options, backend=backend)
+            figures |= result["figures"]
         machines.append(result["about"])
     return figures, machines
 

@@ -10,7 +10,7 @@ from benchmarks.measure import ratio, seconds, summary, take_turns, train_epoch
 from benchmarks.naive import compile_function, make_data, make_naive_flow
 
 
-def make_our_flow(d, num_blocks=4, seed=0, jit_compile="auto"):
+def make_our_flow(d, num_blocks=4, seed=0, jit_compile=True):
     """Return the library's flow of the same size, compiled as the tutorials do."""
     from gaussflow import make_coupling_flow
 

@@ -194,7 +194,9 @@ def test_speed_measures_ours_against_naive():
 
 @pytest.mark.slow
 def test_every_part_runs(tmp_path):
-    speed, jit, memory = run_tiny(["speed", "jit", "memory"], tmp_path)
+    first, speed, jit, memory = run_tiny(["first", "speed", "jit", "memory"], tmp_path)
+    assert first["figures"]["tensorflow_d2_sample_100_s"] > 0
+    assert first["figures"]["tensorflow_d2_copy_sample_many_s"] > 0
     assert speed["figures"]["sample_d2_ours_s"]["median"] > 0
     assert jit["figures"]["tensorflow_cpu_d2_ratio_on_off"]["median"] > 0
     assert (
