@@ -28,6 +28,7 @@ class BaseDistribution(FlowLayer):
     """
 
     sampled_by_xla = False  # whether XLA can draw from it on TensorFlow, too
+    centred_at_0 = False  # whether a temperature moves draws towards 0
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.built = True
@@ -72,8 +73,17 @@ class BaseDistribution(FlowLayer):
         temperature: float,  # Below 1: nearer to the centre
         context: KerasTensor | None = None,  # One row per latent
     ) -> KerasTensor:  # The draws, moved
-        "Move draws `temperature` times as far from the base's centre, which is 0 here."
-        return temperature * z
+        """Move draws `temperature` times as far from the base's centre.
+
+        **Raises** `NotImplementedError` for a base that does not say where that is.
+        """
+        if self.centred_at_0:
+            return temperature * z
+        raise NotImplementedError(
+            f"Expected temperature=1, received temperature={temperature!r}: "
+            f"{type(self).__name__} does not say where its centre is; it may set "
+            "centred_at_0 = True, or write temper(z, temperature, context)"
+        )
 
 # %% ../nbs/40_base.ipynb #standard-normal
 @keras.saving.register_keras_serializable(package="gaussflow")
@@ -84,6 +94,7 @@ class StandardNormal(BaseDistribution):
     -1.8379
     """
 
+    centred_at_0 = True
     sampled_by_xla = True
 
     def log_prob(
@@ -124,6 +135,8 @@ class StandardLogistic(BaseDistribution):
     >>> StandardLogistic().to_normal([-10.0, 10.0]).round(2).tolist()
     [-3.91, 3.91]
     """
+
+    centred_at_0 = True
 
     def log_prob(
         self, z: KerasTensor, context: KerasTensor | None = None
@@ -192,6 +205,8 @@ class StudentT(BaseDistribution):
     >>> StudentT(3.0).to_normal([-10.0, 10.0]).round(2).tolist()
     [-3.07, 3.07]
     """
+
+    centred_at_0 = True
 
     def __init__(
         self,

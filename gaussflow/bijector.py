@@ -481,6 +481,14 @@ class Bijector(FlowLayer):
         False  # whether a flow shows it every row, in float64, as `Standardize` wants
     )
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "adapt" in vars(cls):
+            raise TypeError(
+                f"Expected {cls.__name__} to say its start in start_from(self, rows), "
+                "received an adapt of its own, which a flow does not call"
+            )
+
     def build(self, input_shape) -> None:
         "Remember the event shape. **Shapes** `input_shape`: `(batch, *event)`."
         self.event_shape = tuple(input_shape[1:])
