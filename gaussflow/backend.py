@@ -279,8 +279,11 @@ def computation_of(
 
 # %% ../nbs/01_backend.ipynb #compile-method
 def weights_of(model) -> list:
-    "The variables of a model, or of none."
-    return [] if model is None else model.variables
+    "The variables of a model, or of none, but for what its metrics count."
+    if model is None:
+        return []
+    counted = {id(v) for v in model.metrics_variables}
+    return [v for v in model.variables if id(v) not in counted]
 
 
 class Compiled:

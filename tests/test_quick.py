@@ -82,6 +82,19 @@ def test_a_copy_compiles_nothing_again(kind, tmp_path):
 
 
 @compiles
+def test_training_between_two_questions_is_seen():
+    flow = make()
+    before = np.asarray(flow.log_prob(MANY))
+    flow.compile(keras.optimizers.Adam(0.01))
+    flow.fit(X, batch_size=500, epochs=2, verbose=0)
+    number = traces(flow)
+    after = np.asarray(flow.log_prob(MANY))
+    assert traces(flow) == number and np.abs(after - before).max() > 1e-2
+    plain = np.asarray(flow.compute_log_prob(X[:50]))
+    np.testing.assert_allclose(after[:50], plain, rtol=1e-4, atol=1e-4)
+
+
+@compiles
 def test_what_differs_is_not_shared():
     flows = [
         make(),
