@@ -457,6 +457,7 @@ def test_links_in_outputs_are_checked(tmp_path):
     assert check_pages.complaints(tmp_path) == ["page.ipynb: gone.ipynb leads nowhere"]
 
 
+@pytest.mark.slow
 def test_the_short_answers_run(tmp_path):
     "Every block of the page, one after the other."
     text = (ROOT / "nbs/how_to.qmd").read_text()
