@@ -393,6 +393,13 @@ def test_a_page_lists_the_works_that_it_links_to(book, site):
     assert "## References" in head
 
 
+def test_a_heading_leaves_its_anchor_to_an_entry():
+    text = "## The root\n\n```\n## The root\n```\n\n### The root {#x}\n\n## Other"
+    assert make_docs.set_apart(text, {"the-root"}) == text.replace(
+        "## The root\n\n```\n", "## The root {#about-the-root}\n\n```\n", 1
+    )
+
+
 def test_only_icons_in_use_are_served(tmp_path):
     folder = tmp_path / "site_libs/bootstrap"
     folder.mkdir(parents=True)
@@ -431,7 +438,9 @@ def test_only_icons_in_use_are_served(tmp_path):
             "tutorials/01_learn is the name of a file, not the title of a page",
         ),
         ("## A {#a}\n\n## B {#a}", "the anchor a is set twice"),
+        ("## Some name\n\n### x {#some-name}", "the anchor some-name is set twice"),
         ("[a](#some-heading-here)\n\n## Some *heading*, here", ""),
+        ('<a href="https://x.y/00_roots.ipynb">roots</a>', ""),
         ("`[a](gone.ipynb)`\n\n```\n[a](gone.ipynb)\n```", ""),
         ("[web](https://keras.io) [page](page.qmd#x)\n\n### X {#x .api}", ""),
     ],
@@ -448,6 +457,7 @@ def test_links_in_outputs_are_checked(tmp_path):
     assert check_pages.complaints(tmp_path) == ["page.ipynb: gone.ipynb leads nowhere"]
 
 
+@pytest.mark.slow
 def test_the_short_answers_run(tmp_path):
     "Every block of the page, one after the other."
     text = (ROOT / "nbs/how_to.qmd").read_text()

@@ -67,12 +67,20 @@ def check_page(page: Path, folder: Path, texts: dict[Path, str]) -> Iterator[str
             yield f"{name}: {link} leads nowhere"
         elif anchor and goal in texts and anchor not in anchors(texts[goal]):
             yield f"{name}: {link} names no heading"
-    doubled = [a for a, n in Counter(own_anchors(text)).items() if n > 1]
+    own = own_anchors(text)
+    doubled = [a for a, n in Counter(own).items() if n > 1]
+    doubled += sorted(set(own) & {slug(h) for h in plain_headings(text)})
     yield from (f"{name}: the anchor {a} is set twice" for a in doubled)
     visible = LINK.sub(lambda m: m[0][: m[0].rfind("](")], text)
-    visible = re.sub(r"\{[^{}\n]*\}", "", visible)
+    visible = re.sub(r"\{[^{}\n]*\}|<[^>]+>", "", visible)
     for found in sorted(set(FILE_NAME.findall(visible))):
         yield f"{name}: {found} is the name of a file, not the title of a page"
+
+
+def plain_headings(text: str) -> list[str]:
+    "The headings that set no anchor."
+    found = re.findall(r"^#{1,6}\s+(.*?)\s*$", text, re.M)
+    return [heading for heading in found if "{#" not in heading]
 
 
 def own_anchors(text: str) -> list[str]:

@@ -55,6 +55,21 @@ def book_at(root: Path) -> pages.Book:
     return pages.read_book(root)
 
 
+def set_apart(text: str, taken: set[str]) -> str:
+    "Give a heading another anchor where an entry of the page has its own: `## Curves` above the function `curves`."
+
+    def anchored(match: re.Match) -> str:
+        slug = check_pages.slug(match[1])
+        if slug in taken and "{#" not in match[1]:
+            return f"{match[0]} {{#about-{slug}}}"
+        return match[0]
+
+    fences = re.split(r"(^```.*?^```[^\n]*$)", text, flags=re.M | re.S)
+    heading = re.compile(r"^#{1,6} +(.*?)$", re.M)
+    fences[::2] = [heading.sub(anchored, part) for part in fences[::2]]
+    return "".join(fences)
+
+
 class MakePage(Processor):
     "Our entries in place of nbdev's, methods at the end of the page, links, a download for tutorials."
 
@@ -96,6 +111,10 @@ class MakePage(Processor):
             listed = f'---\nbibliography: {bib}\nnocite: "{every}"\n'
             head.source = head.source.replace("---\n", listed, 1)
             self.nb.cells.append(mk_cell(REFERENCES, "markdown"))
+        own = set(check_pages.own_anchors(words))
+        for cell in self.nb.cells:
+            if cell.cell_type == "markdown":
+                cell.source = set_apart(cell.source, own)
         if self.here == "index.ipynb":  # wide, for the picture and the cards
             head = self.nb.cells[0]
             head.source = head.source.replace("---\n", f"---\n{WIDE}", 1)
