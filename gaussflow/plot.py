@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -26,10 +26,10 @@ from PIL.PngImagePlugin import PngInfo
 from .evaluation import binomial_band
 
 # %% auto #0
-__all__ = ['COLORS', 'use_style', 'new_axes', 'finish', 'reference_line', 'curve', 'curves', 'training_curves', 'scatter',
-           'joint', 'side_by_side', 'density_grid', 'density_map', 'density_maps', 'error_histogram', 'layer_names',
-           'layer_strip', 'heat_map', 'jacobian_map', 'image_grid', 'bars', 'layer_gaussianity', 'round_trips',
-           'layer_gains', 'qq', 'coverage_curve', 'pit_histogram', 'save_figure']
+__all__ = ['COLORS', 'use_style', 'new_axes', 'finish', 'reference_line', 'curve', 'curves', 'change_of_variables',
+           'training_curves', 'scatter', 'joint', 'side_by_side', 'density_grid', 'density_map', 'density_maps',
+           'error_histogram', 'layer_names', 'layer_strip', 'heat_map', 'jacobian_map', 'image_grid', 'bars',
+           'layer_gaussianity', 'round_trips', 'layer_gains', 'qq', 'coverage_curve', 'pit_histogram', 'save_figure']
 
 # %% ../nbs/72_plot.ipynb #colors
 COLORS: dict[str, str] = {
@@ -316,6 +316,94 @@ def curves(
         last = reference if i == len(lines) - 1 else {}
         curve(x, y, ax=ax, label=label, **options, **last)
     return ax
+
+# %% ../nbs/72_plot.ipynb #pushed-bars
+def pushed_bars(
+    x: Any,  # Numbers, `(n,)` or `(n, 1)`
+    function: Callable,  # Increasing map of arrays `(n,)`
+    limits: Sequence[float],  # Range of the bars of `x`
+    bars: int,  # How many
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return edges of bars in `x`, the same edges in `z`, and the share of each bar.
+
+    **Raises** `ValueError` unless low < high and the map increases.
+    """
+    (low, high), _ = read_limits(limits)
+    edges = np.linspace(low, high, bars + 1)
+    pushed = to_numpy(function(edges)).reshape(-1).astype("float64")
+    if pushed.shape != edges.shape or not np.all(np.diff(pushed) > 0.0):
+        raise ValueError(
+            f"Expected an increasing function, received values {pushed.round(3)}"
+        )
+    x = to_numpy(x).reshape(-1)
+    return edges, pushed, np.histogram(x, edges)[0] / len(x)
+
+# %% ../nbs/72_plot.ipynb #change-of-variables
+def change_of_variables(
+    x: Any,  # Numbers, `(n,)` or `(n, 1)`
+    function: Callable,  # Increasing map of arrays `(n,)`
+    *,
+    limits: Sequence[float] = (-3.0, 3.0),  # Range of the bars of `x`
+    bars: int = 16,  # How many
+    marked: Sequence[int] = (),  # Bars with a letter, a colour and a path; up to 4
+    normal: bool = False,  # Draw the standard normal density beside `z`
+    labels: Sequence[str] = ("$x$", "$z$"),  # Of the two numbers
+    title: str | None = None,  # Title above the curve
+) -> np.ndarray:  # The axes: the histogram of `z`, the curve, the histogram of `x`
+    """Draw a histogram pushed through an increasing curve; each bar keeps its area.
+
+    **Raises** `ValueError` unless low < high and the function increases.
+
+    >>> axes = change_of_variables([0.5, 1.5], np.exp, limits=(0, 2), bars=2)
+    >>> [f"{b.get_width():.2f}" for b in axes[0].patches]  # 0.5 / 1.72, 0.5 / 4.67
+    ['0.29', '0.11']
+    """
+    edges, pushed, share = pushed_bars(x, function, limits, bars)
+    ratios = {"width_ratios": (1, 2.3), "height_ratios": (2, 1)}
+    options = {"sharex": "col", "sharey": "row", "gridspec_kw": ratios}
+    size = (COLUMN, 6.6)
+    options |= {"figsize": size, "layout": "constrained"}
+    axes = plt.subplots(2, 2, **options)[1]
+    left, middle, corner, below = axes.ravel()
+    inks = [COLORS[name] for name in ("latent", "samples", "error", "other")]
+    paint = dict(zip(marked, inks))
+    heights = share / np.diff(edges), share / np.diff(pushed)
+    bar = {"align": "edge", "edgecolor": "white", "linewidth": 0.8}
+    bar["color"] = [paint.get(i, "#b9c9e2") for i in range(bars)]
+    below.bar(edges[:-1], heights[0], np.diff(edges), **bar)
+    left.barh(pushed[:-1], heights[1], np.diff(pushed), **bar)
+    t = np.linspace(*edges[[0, -1]], 400)
+    middle.plot(t, to_numpy(function(t)).reshape(-1), color=COLORS["data"])
+    for i, letter in zip(marked, "ABCD"):
+        for k in (i, i + 1):
+            path = {"color": paint[i], "lw": 1.2, "ls": (0, (4, 2)), "zorder": 1}
+            middle.plot(edges[[k, k]], [pushed[0], pushed[k]], **path)
+            middle.plot([edges[0], edges[k]], pushed[[k, k]], **path)
+        centre = {"ha": "center", "va": "bottom", "fontweight": "bold", "zorder": 5}
+        white = {"fc": "white", "ec": "none", "pad": 0.5}
+        below.text(edges[i : i + 2].mean(), heights[0][i], letter, **centre)
+        centre |= {"ha": "right", "va": "center"}
+        at = 1.04 * heights[1][i], pushed[i : i + 2].mean()
+        left.text(*at, letter, bbox=white, **centre)
+    if normal:
+        z = np.linspace(min(-3.5, pushed[0]), max(3.5, pushed[-1]), 300)
+        phi = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+        line = {"color": COLORS["reference"], "ls": (0, (4, 2)), "lw": 1.5}
+        left.plot(phi, z, label="N(0, 1)", **line)
+    middle.set(xlim=edges[[0, -1]], ylim=pushed[[0, -1]])
+    left.set_xlim(1.25 * heights[1].max(), 0.0)
+    below.set_ylim(0.0, 1.2 * heights[0].max())
+    corner.axis("off")
+    left.tick_params(labelbottom=True)
+    below.tick_params(labelleft=True)
+    areas = [f"{letter}: {share[i]:.3f}" for i, letter in zip(marked, "ABCD")]
+    if areas:
+        text = "\n".join(["area of both bars", *areas])
+        corner.text(0.5, 0.3, text, transform=corner.transAxes, ha="center")
+    finish(left, "density", labels[1])
+    finish(middle, title=title)
+    finish(below, labels[0], "density")
+    return np.array([left, middle, below])
 
 # %% ../nbs/72_plot.ipynb #read-history
 def read_history(
