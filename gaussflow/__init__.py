@@ -39,6 +39,7 @@ from gaussflow.coupling import (
     random_mask,
 )
 from gaussflow.dequantization import UniformDequantization, VariationalDequantization
+from gaussflow.estimator import FlowDensity
 from gaussflow.evaluation import (
     bits_per_dimension,
     coverage,
@@ -130,6 +131,7 @@ __all__ = [
     "DiagonalNormal",
     "FixedOrtho",
     "Flatten",
+    "FlowDensity",
     "FlowReport",
     "GaussianizationFlow",
     "Householder",
