@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['FLOWS', 'decimal_step', 'find_steps', 'column_index', 'column_bounds', 'TablePlan', 'table_layers', 'normal_start',
            'normal_layers', 'set_normal', 'training_plan', 'rising_and_falling', 'seeded', 'read_table', 'as_json',
-           'from_json', 'flow_bytes', 'flow_from_bytes', 'FlowEstimator', 'weighted_rows', 'frame_kind', 'FlowDensity']
+           'from_json', 'flow_bytes', 'flow_from_bytes', 'FlowEstimator', 'weighted_rows', 'frame_kind', 'FlowDensity',
+           'read_conditions', 'read_targets', 'ConditionalFlowDensity', 'density_of', 'take_rows', 'FlowRegressor',
+           'FlowClassifier', 'FlowOutlierDetector']
 
 # %% ../nbs/50_estimator.ipynb #imports
 import contextlib
@@ -24,16 +26,23 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, qmc, sem
+from scipy.stats import multivariate_normal, norm, qmc, sem
 from sklearn.base import (
     BaseEstimator,
+    ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
+    OutlierMixin,
+    RegressorMixin,
     TransformerMixin,
+    clone,
 )
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
+    _num_samples,
     check_is_fitted,
+    column_or_1d,
     validate_data,
 )
 
@@ -44,6 +53,7 @@ from .events import check_count, check_weights, column_names, read_frame
 from .families import make_coupling_flow, make_gaussianization_flow, make_maf
 from .flow import GaussianizationFlow, NormalizingFlow
 from .linear import LinearLU
+from .marginal import MixtureCDFGaussianization
 from .mixture import MixtureCDF
 from .scalar import Affine
 from .standardize import RunningMoments, Standardize
@@ -196,14 +206,16 @@ class TablePlan:
         names: Sequence,  # Of all columns
         constants: Mapping,  # Number of a column to its one value
         steps: Sequence,  # `(D,)`, 0 where a column is continuous
-        origins: Sequence,  # `(D,)`, a value of each column, from which steps count
+        origins: Sequence,  # `(D,)`, least value of each column; steps count from it
+        tops: Sequence,  # `(D,)`, largest value
         low: Sequence,  # `(D,)`
         high: Sequence,
         notes: Sequence = (),  # Lines for the report
     ):
         self.names, self.notes = list(names), list(notes)
         self.constants = {int(i): float(value) for i, value in constants.items()}
-        self.steps, self.origins = np.array(steps, float), np.array(origins, float)
+        self.steps, self.tops = np.array(steps, float), np.array(tops, float)
+        self.origins = np.array(origins, float)
         self.low, self.high = np.array(low, float), np.array(high, float)
         kept = [i for i in range(len(self.names)) if i not in self.constants]
         self.kept, self.num_kept = np.array(kept, dtype=int), len(kept)
@@ -240,7 +252,7 @@ class TablePlan:
         steps = find_steps(x, names, discrete, report)
         steps[list(constants)] = 0.0
         low, high = column_bounds(x, names, bounds, steps, report)
-        plan = cls(names, constants, steps, x.min(axis=0), low, high)
+        plan = cls(names, constants, steps, x.min(axis=0), x.max(axis=0), low, high)
         plan.notes = plan.describe(report)
         return plan
 
@@ -283,6 +295,7 @@ class TablePlan:
             "constants": {str(i): value for i, value in self.constants.items()},
             "steps": self.steps.tolist(),
             "origins": self.origins.tolist(),
+            "tops": self.tops.tolist(),
             "low": finite(self.low),
             "high": finite(self.high),
             "notes": self.notes,
@@ -294,6 +307,10 @@ class TablePlan:
         low = [-np.inf if end is None else end for end in config["low"]]
         high = [np.inf if end is None else end for end in config["high"]]
         return cls(**{**config, "low": low, "high": high})
+
+    def middle(self) -> np.ndarray:
+        "A value between the ends of each column, `(D,)`: where chains start."
+        return self.on_steps((self.origins + self.tops)[None] / 2)[0]
 
     def on_steps(self, x: np.ndarray) -> np.ndarray:
         "Round columns in steps to the nearest one; a copy where there are any."
@@ -334,6 +351,23 @@ class TablePlan:
         for i, value in self.constants.items():
             x[:, i] = value
         return self.on_steps(x)
+
+    def grid(
+        self,
+        column: int,  # Its number
+        most: int = 200,  # Points
+    ) -> np.ndarray:
+        "Values of a column, a tenth beyond those seen, inside its bounds and on its steps."
+        first, last = self.origins[column], self.tops[column]
+        more = 0.1 * (last - first)
+        room = 1e-6 * (last - first)
+        low = max(first - more, self.low[column] + room)
+        high = min(last + more, self.high[column] - room)
+        step = self.steps[column]
+        if step and (high - low) / step <= most:
+            ends = np.ceil((low - first) / step), np.floor((high - first) / step)
+            return first + step * np.arange(ends[0], ends[1] + 1)
+        return np.linspace(low, high, most)
 
     def cell_points(self) -> np.ndarray:
         "Noise for the columns in steps, `(points, D)`, spread evenly; 0.5 elsewhere."
@@ -379,7 +413,8 @@ def table_layers(
         )
     width = 32 if num_rows < 1000 else 64 if num_rows < 5_000 else 128
     if d == 1:
-        return make_gaussianization_flow(1, 2).bijectors
+        hidden = (width, width)  # of the context, where there is one
+        return [MixtureCDFGaussianization(8, context_hidden=hidden) for _ in range(2)]
     if kind == "maf":
         scalar = Affine() if d > 100 else MixtureCDF(8)
         return make_maf(d, 3, (width, width), scalar=scalar).bijectors
@@ -670,7 +705,8 @@ class FlowEstimator(BaseEstimator):
         if context is not None:
             shapes["context"] = (None, context.shape[1])
         flow.build(shapes)
-        return flow, set_normal(flow, values, weight)
+        normal = set_normal(flow, values, weight)
+        return flow, normal if context is None else None
 
     def train(self, plan: TablePlan, x, context=None, weight=None) -> list:
         "Fit `flow_` and `history_` to rows. **Returns** lines for the report."
@@ -984,6 +1020,81 @@ class FlowDensity(
         values = ops.convert_to_numpy(self.flow_.invert(z))
         return self.as_given(self.plan_.leave(values))
 
+    def posterior(
+        self,
+        X: ArrayLike,  # Rows, `(n, D)`; what stands in the column does not matter
+        column: str | int,  # Name or number
+        grid: ArrayLike
+        | None = None,  # Values, rising; `None`: 200 over the range seen
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The density of one column given the others of each row.
+
+        **Returns** the grid, `(m,)`, and densities per unit, `(n, m)`, that integrate to
+        1 on the grid (trapezoids; for a column in steps, sums times the step).
+
+        **Raises** `ValueError` for an unknown column and a grid that does not rise.
+        """
+        check_is_fitted(self)
+        x, names = read_table(self, X, reset=False, missing=True)
+        i = column_index(column, names, "column")
+        grid = self.plan_.grid(i) if grid is None else np.asarray(grid, "float64")
+        if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
+            raise ValueError("Expected grid as 2 rising numbers or more")
+        x[:, i] = grid[0]
+        return grid, self.conditional(x, i, grid)[0]
+
+    def conditional(self, x: np.ndarray, i: int, grid: np.ndarray) -> tuple:
+        "Densities `(n, m)` of a column on a grid given the others, and their masses."
+        many = np.repeat(x, len(grid), axis=0)
+        many[:, i] = np.tile(grid, len(x))
+        log_prob = self.score_samples(many).reshape(len(x), len(grid))
+        density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
+        if self.plan_.steps[i]:
+            width = np.full(len(grid), self.plan_.steps[i])
+        else:
+            gaps = np.diff(grid)
+            width = (np.append(gaps, 0) + np.append(0, gaps)) / 2
+        mass = density * width
+        total = mass.sum(axis=1, keepdims=True)
+        return density / total, mass / total
+
+    def impute(
+        self,
+        X: ArrayLike,  # Rows, `(n, D)`, NaN where a value is missing
+        n_samples: int = 1,  # Draws for each row
+        random_state: int | np.random.RandomState | None = None,
+        sweeps: int = 10,  # Rounds through the missing columns, where there are several
+    ):
+        """Draw missing values given the others of their row.
+
+        One missing value is drawn from its `posterior`, on a grid of 200 points. Several
+        are drawn in turn, `sweeps` times (Gibbs sampling). The price is 200 densities
+        for every missing value, draw and sweep.
+
+        **Returns** `(n, D)`, a frame where `X` was one; with `n_samples > 1` an array
+        `(n_samples, n, D)`.
+        """
+        check_is_fitted(self)
+        x, _ = read_table(self, X, reset=False, missing=True)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+        count, gaps = check_count("n_samples", n_samples), np.isnan(x)
+        filled = np.where(gaps, self.plan_.middle(), x)
+        drawn = np.tile(filled, (count, 1))
+        gaps = np.tile(gaps, (count, 1))
+        several = gaps.sum(axis=1) > 1
+        for sweep in range(check_count("sweeps", sweeps) if several.any() else 1):
+            for i in np.flatnonzero(gaps.any(axis=0)):
+                rows = gaps[:, i] & (several | (sweep == 0))
+                if not rows.any() or i in self.plan_.constants:
+                    continue
+                grid = self.plan_.grid(i)
+                mass = self.conditional(drawn[rows], i, grid)[1]
+                place = (mass.cumsum(axis=1) < rng.random((len(mass), 1))).sum(axis=1)
+                drawn[rows, i] = grid[np.minimum(place, len(grid) - 1)]
+        if count == 1:
+            return self.as_given(drawn)
+        return drawn.reshape(count, *x.shape)
+
     @property
     def _n_features_out(self):
         return self.plan_.num_kept
@@ -992,3 +1103,399 @@ class FlowDensity(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # latents are in float32
         return tags
+
+# %% ../nbs/50_estimator.ipynb #read-conditions
+def read_conditions(
+    estimator: BaseEstimator,  # Who asks; it remembers columns and categories
+    X: ArrayLike,  # What is given, `(n, p)`
+    reset: bool,  # Whether it is being fitted
+) -> np.ndarray:
+    """Read what is given as numbers, words and categories as columns of 0 and 1.
+
+    **Raises** `ValueError` for a word that was not there in `fit`, and as `read_table`.
+    """
+    words = {}
+    if column_names(X) is not None and hasattr(X, "select_dtypes"):
+        kinds = {"category", "object", "string", "str", "bool"}
+        words = {str(c): X[c] for c in X.columns if str(X[c].dtype) in kinds}
+    if reset:
+        estimator.context_ = {
+            name: sorted(map(str, column.unique())) for name, column in words.items()
+        }
+    if not estimator.context_:
+        return read_table(estimator, X, reset)[0]
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    parts = []
+    for name in map(str, X.columns):
+        if name not in estimator.context_:
+            column = read_frame(X[[name]], "X").astype("float64")
+            parts.append(check_array(column, ensure_min_samples=1 + reset))
+            continue
+        known, given = estimator.context_[name], X[name].astype(str)
+        strange = sorted(set(given) - set(known))
+        if strange:
+            raise ValueError(
+                f"Expected {spell_columns([name])} of X as one of {known}, received "
+                f"{strange[0]!r}"
+            )
+        parts.append((given.to_numpy()[:, None] == np.array(known)).astype("float64"))
+    return np.concatenate(parts, axis=1)
+
+# %% ../nbs/50_estimator.ipynb #read-targets
+def read_targets(
+    Y: ArrayLike,  # `(n, d)` or `(n,)`
+    rows: int,  # How many there should be
+    names: Sequence | None = None,  # As fitted
+) -> tuple[np.ndarray, list]:
+    """Read what a density is given for: `(n, d)` in float64, and names.
+
+    **Raises** `ValueError` for another number of rows or columns, and missing values.
+
+    >>> read_targets([1.0, 2.0], 2)
+    (array([[1.],
+           [2.]]), [0])
+    """
+    if Y is None:
+        raise ValueError("Expected Y, received None (y cannot be None)")
+    named = column_names(Y)
+    y = read_frame(Y, "Y", names) if named is not None else Y
+    y = check_array(y, dtype="float64", ensure_2d=False, input_name="y")
+    y = y[:, None] if y.ndim == 1 else y
+    found = list(range(y.shape[1])) if named is None else named
+    if len(y) != rows or (names is not None and len(names) != y.shape[1]):
+        wanted = f"({rows}, {y.shape[1] if names is None else len(names)})"
+        raise ValueError(f"Expected Y of shape {wanted}, received shape {y.shape}")
+    return y, found
+
+# %% ../nbs/50_estimator.ipynb #conditional-density
+class ConditionalFlowDensity(FlowEstimator):
+    """The density of `Y` given `X` by a flow whose networks read `X`.
+
+    Arguments as those of `FlowDensity`; `bounds` and `discrete` are about `Y`.
+
+    **Shapes** `X` `(n, p)`; `Y` `(n, d)` or `(n,)`.
+
+    **Raises** `ValueError` as `FlowDensity` does.
+
+    >>> given, y = x[:60, :1], x[:60, 1]
+    >>> density = ConditionalFlowDensity(epochs=2, random_state=0).fit(given, y)
+    >>> density.log_prob(given, y).shape, density.sample(given, 5).shape
+    ((60,), (60, 5, 1))
+    """
+
+    def fit(
+        self,
+        X: ArrayLike,  # What is given, `(n, p)`
+        Y: ArrayLike,  # `(n, d)` or `(n,)`
+        sample_weight: ArrayLike | None = None,  # `(n,)`
+    ) -> "ConditionalFlowDensity":
+        "Learn the density of `Y` given `X`."
+        context = read_conditions(self, X, reset=True)
+        y, names = read_targets(Y, len(context))
+        both, weight = weighted_rows(np.hstack([context, y]), sample_weight)
+        context, y = np.split(both, [context.shape[1]], axis=1)
+        self.plan_ = TablePlan.learn(y, names, self.bounds, self.discrete)
+        lines = self.train(self.plan_, y, context, weight)
+        head = f"{len(y):,} rows, {len(names)} columns given {context.shape[1]}."
+        self.report_ = "\n".join([head, *self.plan_.notes, *lines])
+        return self
+
+    def log_prob(
+        self,
+        X: ArrayLike,  # What is given, `(n, p)`
+        Y: ArrayLike,  # `(n, d)` or `(n,)`
+    ) -> np.ndarray:
+        "Log-density of each row of `Y` given its row of `X`, `(n,)`, nats per unit."
+        check_is_fitted(self)
+        context = read_conditions(self, X, reset=False)
+        y, _ = read_targets(Y, len(context), self.plan_.names)
+        log_prob = lambda v: ops.convert_to_numpy(self.flow_.log_prob(v, context))
+        return self.plan_.log_density(y, log_prob)
+
+    def score(self, X: ArrayLike, Y: ArrayLike) -> float:
+        "Mean log-density of `Y` given `X` (nats)."
+        return float(np.mean(self.log_prob(X, Y)))
+
+    def sample(
+        self,
+        X: ArrayLike,  # What is given, `(n, p)`
+        n_samples: int = 1,  # For each row
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        "Draw `Y` for each row of `X`, `(n, n_samples, d)`."
+        check_is_fitted(self)
+        context = read_conditions(self, X, reset=False)
+        count = check_count("n_samples", n_samples)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        drawn = self.flow_.sample(count, seed=seed, context=context, per_row=True)
+        drawn = ops.convert_to_numpy(drawn).reshape(-1, self.plan_.num_kept)
+        return self.plan_.leave(drawn).reshape(len(context), count, -1)
+
+    def quantile(
+        self,
+        X: ArrayLike,  # What is given, `(n, p)`
+        q: float | Sequence[float],  # Between 0 and 1
+    ) -> np.ndarray:
+        """Quantiles of a single `Y` given each row of `X`, `(n, m)`, or `(n,)` for one.
+
+        **Raises** `ValueError` for several columns of `Y`, and levels beyond 0 and 1.
+        """
+        check_is_fitted(self)
+        levels = np.atleast_1d(np.asarray(q, "float64"))
+        if self.plan_.num_kept != 1 or levels.ndim != 1:
+            raise ValueError(
+                "Expected one column of Y, and levels q as a number or a list"
+            )
+        if not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"Expected quantiles q between 0 and 1, received {q}")
+        context = read_conditions(self, X, reset=False)
+        z = np.tile(norm.ppf(levels), len(context)).astype("float32")[:, None]
+        repeated = np.repeat(context, len(levels), axis=0)
+        values = ops.convert_to_numpy(self.flow_.invert(z, repeated))
+        values = self.plan_.leave(values).reshape(len(context), len(levels))
+        return values[:, 0] if np.ndim(q) == 0 else values
+
+# %% ../nbs/50_estimator.ipynb #density-of
+def density_of(
+    density: FlowEstimator | None,  # As given to an estimator of this page
+    kind: type,  # What is made for `None`
+    random_state,  # Handed on, unless it is `None`
+) -> FlowEstimator:
+    "Copy the density to fit. **Raises** `ValueError` for another class."
+    if density is None:
+        density = kind()
+    if not isinstance(density, kind):
+        raise ValueError(
+            f"Expected density as a {kind.__name__} or None, received {density!r}"
+        )
+    made = clone(density)
+    return made if random_state is None else made.set_params(random_state=random_state)
+
+# %% ../nbs/50_estimator.ipynb #take-rows
+def take_rows(
+    X: ArrayLike,  # A frame or an array
+    rows: np.ndarray,  # Numbers of rows
+):
+    """Take rows of a table as it came.
+
+    >>> take_rows(np.array([[1], [2], [3]]), np.array([2, 0])).tolist()
+    [[3], [1]]
+    """
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return X[rows] if column_names(X) is not None else np.asarray(X)[rows]
+
+# %% ../nbs/50_estimator.ipynb #flow-regressor
+class FlowRegressor(RegressorMixin, BaseEstimator):
+    """Regression by the density of `y` given `X`, `density_`.
+
+    **Shapes** `X` `(n, p)`, `y` `(n,)`.
+
+    **Raises** `ValueError` as `ConditionalFlowDensity` does.
+
+    >>> small = ConditionalFlowDensity(epochs=2)
+    >>> model = FlowRegressor(small, random_state=0).fit(x[:60, :1], x[:60, 1])
+    >>> model.predict(x[:3, :1]).shape, model.predict_interval(x[:3, :1]).shape
+    ((3,), (3, 2))
+    """
+
+    def __init__(
+        self,
+        density: ConditionalFlowDensity | None = None,  # How to fit
+        *,
+        point: str = "mean",  # What `predict` returns, or "median"
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.density, self.point, self.random_state = density, point, random_state
+
+    def fit(
+        self,
+        X: ArrayLike,  # `(n, p)`
+        y: ArrayLike,  # `(n,)`
+        sample_weight: ArrayLike | None = None,  # `(n,)`
+    ) -> "FlowRegressor":
+        "Learn the density of `y` given `X`."
+        if self.point not in ("mean", "median"):
+            raise ValueError(
+                f"Expected point as 'mean' or 'median', received {self.point!r}"
+            )
+        self.density_ = density_of(
+            self.density, ConditionalFlowDensity, self.random_state
+        )
+        read_conditions(self, X, reset=True)
+        y, _ = read_targets(
+            column_or_1d(y, warn=True) if y is not None else y, _num_samples(X)
+        )
+        self.density_.fit(X, y[:, 0], sample_weight)
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        "Mean or median of `y` for each row, `(n,)`; the mean is that of 64 quantiles."
+        check_is_fitted(self)
+        read_conditions(self, X, reset=False)
+        if self.point == "median":
+            return self.density_.quantile(X, 0.5)
+        return self.density_.quantile(X, (np.arange(64) + 0.5) / 64).mean(axis=1)
+
+    def predict_quantile(self, X: ArrayLike, q: float | Sequence[float]) -> np.ndarray:
+        "Quantiles, `(n, m)`, or `(n,)` for a single level."
+        check_is_fitted(self)
+        return self.density_.quantile(X, q)
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
+        "Ends of the central interval that holds `y` so often, `(n, 2)`."
+        if not 0 < coverage < 1:
+            raise ValueError(
+                f"Expected coverage between 0 and 1, received {coverage!r}"
+            )
+        half = coverage / 2
+        return self.predict_quantile(X, [0.5 - half, 0.5 + half])
+
+    def pdf(self, X: ArrayLike, grid: ArrayLike) -> np.ndarray:
+        "Density of `y` at the points of a grid, `(n, m)`, per unit of `y`."
+        check_is_fitted(self)
+        grid, rows = np.asarray(grid, "float64"), _num_samples(X)
+        many = take_rows(X, np.repeat(np.arange(rows), len(grid)))
+        log_prob = self.density_.log_prob(many, np.tile(grid, rows))
+        return np.exp(log_prob).reshape(rows, len(grid))
+
+# %% ../nbs/50_estimator.ipynb #flow-classifier
+class FlowClassifier(ClassifierMixin, BaseEstimator):
+    """Classes by one density each, `densities_`, and Bayes' rule.
+
+    **Shapes** `X` `(n, D)`, labels `(n,)`.
+
+    **Raises** `ValueError` as `FlowDensity` does, and for a class of a single row.
+
+    >>> labels = (x[:60, 0] > 0).astype(int)
+    >>> model = FlowClassifier(random_state=0).fit(x[:60], labels)
+    >>> model.predict_proba(x[:3]).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        density: FlowDensity | None = None,  # How to fit each class
+        *,
+        priors: Sequence[float]
+        | None = None,  # Of the classes; `None`: as often as seen
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.density, self.priors, self.random_state = density, priors, random_state
+
+    def fit(
+        self,
+        X: ArrayLike,  # `(n, D)`
+        y: ArrayLike,  # Labels, `(n,)`
+    ) -> "FlowClassifier":
+        "Learn one density per class."
+        x, _ = read_table(self, X, reset=True)
+        if y is None:
+            raise ValueError("Expected labels y, received None (y cannot be None)")
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(x, y)
+        check_classification_targets(y)
+        self.classes_, number = np.unique(y, return_inverse=True)
+        counts = np.bincount(number)
+        if counts.min() < 2:
+            raise ValueError(
+                "Expected 2 rows or more of each class, received 1 sample of class "
+                f"{self.classes_[counts.argmin()]!r}"
+            )
+        priors = counts / len(y) if self.priors is None else np.array(self.priors)
+        if priors.shape != counts.shape or (priors <= 0).any():
+            raise ValueError(
+                f"Expected {len(counts)} priors above 0, received {self.priors!r}"
+            )
+        self.class_prior_ = priors / priors.sum()
+        self.densities_ = [
+            density_of(self.density, FlowDensity, self.random_state).fit(
+                take_rows(X, np.flatnonzero(number == c))
+            )
+            for c in range(len(counts))
+        ]
+        return self
+
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        "Log-probability of each class, `(n, classes)`."
+        check_is_fitted(self)
+        read_table(self, X, reset=False)
+        joint = [density.score_samples(X) for density in self.densities_]
+        joint = np.stack(joint, axis=1)
+        joint[np.isneginf(joint).all(axis=1)] = 0.0
+        joint += np.log(self.class_prior_)
+        return joint - logsumexp(joint, axis=1, keepdims=True)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        "Probability of each class, `(n, classes)`."
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        "The likeliest class of each row, `(n,)`."
+        return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
+
+# %% ../nbs/50_estimator.ipynb #flow-outliers
+class FlowOutlierDetector(OutlierMixin, BaseEstimator):
+    """Outliers of a table by the density `density_` of its rows.
+
+    **Shapes** tables `(n, D)`.
+
+    **Raises** `ValueError` as `FlowDensity` does.
+
+    >>> model = FlowOutlierDetector(contamination=0.2, random_state=0).fit(x[:50])
+    >>> int((model.predict(x[:50]) == -1).sum())
+    10
+    """
+
+    def __init__(
+        self,
+        density: FlowDensity | None = None,  # How to fit
+        *,
+        contamination: float = 0.1,  # Share of the training rows called outliers
+        method: str = "density",  # Or "typicality"
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.density, self.contamination = density, contamination
+        self.method, self.random_state = method, random_state
+
+    def fit(
+        self,
+        X: ArrayLike,  # The table, `(n, D)`
+        y: None = None,  # Ignored
+    ) -> "FlowOutlierDetector":
+        "Learn the density of rows, and where the least likely of them begin."
+        if not 0 < self.contamination <= 0.5:
+            raise ValueError(
+                "Expected contamination above 0 and at most 0.5, received "
+                f"{self.contamination!r}"
+            )
+        if self.method not in ("density", "typicality"):
+            raise ValueError(
+                f"Expected method as 'density' or 'typicality', received {self.method!r}"
+            )
+        read_table(self, X, reset=True)
+        self.density_ = density_of(self.density, FlowDensity, self.random_state).fit(X)
+        log_prob = self.density_.score_samples(X)
+        self.center_ = float(np.mean(log_prob))
+        scores = self.scored(log_prob)
+        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+        return self
+
+    def scored(self, log_prob: np.ndarray) -> np.ndarray:
+        "The score of log-densities: higher is more usual."
+        typical = self.method == "typicality"
+        return -np.abs(log_prob - self.center_) if typical else log_prob
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        "How usual each row is, `(n,)`: its log-density, or minus its distance from the mean."
+        check_is_fitted(self)
+        read_table(self, X, reset=False)
+        return self.scored(self.density_.score_samples(X))
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        "Scores less `offset_`, `(n,)`: outliers are below 0."
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        "-1 for outliers, 1 for others, `(n,)`."
+        return np.where(self.decision_function(X) < 0, -1, 1)
