@@ -953,7 +953,10 @@ class FlowDensity(
         outside of bounds, and where a constant column has another value.
         """
         check_is_fitted(self)
-        x, _ = read_table(self, X, reset=False)
+        return self.log_density(read_table(self, X, reset=False)[0])
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        "As `score_samples`, of rows that are read already."
         log_prob = lambda v: ops.convert_to_numpy(self.flow_.log_prob(v))
         return self.plan_.log_density(x, log_prob)
 
@@ -1047,7 +1050,7 @@ class FlowDensity(
         "Densities `(n, m)` of a column on a grid given the others, and their masses."
         many = np.repeat(x, len(grid), axis=0)
         many[:, i] = np.tile(grid, len(x))
-        log_prob = self.score_samples(many).reshape(len(x), len(grid))
+        log_prob = self.log_density(many).reshape(len(x), len(grid))
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
         if self.plan_.steps[i]:
             width = np.full(len(grid), self.plan_.steps[i])
@@ -1432,7 +1435,8 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         "The likeliest class of each row, `(n,)`."
-        return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
+        likeliest = self.predict_log_proba(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
 # %% ../nbs/50_estimator.ipynb #flow-outliers
 class FlowOutlierDetector(OutlierMixin, BaseEstimator):
