@@ -1159,7 +1159,10 @@ def read_targets(
            [2.]]), [0])
     """
     if Y is None:
-        raise ValueError("Expected Y, received None (y cannot be None)")
+        raise ValueError(
+            "Expected Y, received None: a density given X requires y to be passed, but "
+            "the target y is None"
+        )
     named = column_names(Y)
     y = read_frame(Y, "Y", names) if named is not None else Y
     y = check_array(y, dtype="float64", ensure_2d=False, input_name="y")
@@ -1394,7 +1397,10 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
         "Learn one density per class."
         x, _ = read_table(self, X, reset=True)
         if y is None:
-            raise ValueError("Expected labels y, received None (y cannot be None)")
+            raise ValueError(
+                "Expected labels, received None: a classifier requires y to be passed, "
+                "but the target y is None"
+            )
         y = column_or_1d(y, warn=True)
         check_consistent_length(x, y)
         check_classification_targets(y)
