@@ -980,12 +980,13 @@ class FlowDensity(
         values = ops.convert_to_numpy(self.flow_.sample(count, seed=seed))
         return self.as_given(self.plan_.leave(values))
 
-    def as_given(self, x: np.ndarray):
-        "Rows as the table came: an array or a frame."
+    def as_given(self, x: np.ndarray, index=None):
+        "Rows as the table came: an array or a frame, with the index of another one."
         if self.frame_ is None:
             return x
         frame = importlib.import_module(self.frame_).DataFrame
-        return frame({name: x[:, i] for i, name in enumerate(self.plan_.names)})
+        made = frame({name: x[:, i] for i, name in enumerate(self.plan_.names)})
+        return made if index is None else made.set_index(index)
 
     def transform(
         self,
@@ -1095,7 +1096,7 @@ class FlowDensity(
                 place = (mass.cumsum(axis=1) < rng.random((len(mass), 1))).sum(axis=1)
                 drawn[rows, i] = grid[np.minimum(place, len(grid) - 1)]
         if count == 1:
-            return self.as_given(drawn)
+            return self.as_given(drawn, getattr(X, "index", None))
         return drawn.reshape(count, *x.shape)
 
     @property
