@@ -267,7 +267,9 @@ class TablePlan:
             low = self.low[i] + self.steps[i] / 2
             high = self.high[i] - self.steps[i] / 2
             if np.isfinite([low, high]).any():
-                lines.append(f"{label} stays inside ({low:g}, {high:g}).")
+                ends = f"from {low:g} to {high:g}" if self.steps[i] else ""
+                ends = ends or f"inside ({low:g}, {high:g})"
+                lines.append(f"{label} stays {ends}.")
         for step in np.unique(self.steps[self.steps > 0]):
             label = spell_columns(
                 [self.names[i] for i in np.flatnonzero(self.steps == step)]
