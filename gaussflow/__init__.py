@@ -39,6 +39,13 @@ from gaussflow.coupling import (
     random_mask,
 )
 from gaussflow.dequantization import UniformDequantization, VariationalDequantization
+from gaussflow.estimator import (
+    ConditionalFlowDensity,
+    FlowClassifier,
+    FlowDensity,
+    FlowOutlierDetector,
+    FlowRegressor,
+)
 from gaussflow.evaluation import (
     bits_per_dimension,
     coverage,
@@ -125,11 +132,16 @@ __all__ = [
     "BlockReport",
     "Bounded",
     "Chain",
+    "ConditionalFlowDensity",
     "ConvConditioner",
     "Coupling",
     "DiagonalNormal",
     "FixedOrtho",
     "Flatten",
+    "FlowClassifier",
+    "FlowDensity",
+    "FlowOutlierDetector",
+    "FlowRegressor",
     "FlowReport",
     "GaussianizationFlow",
     "Householder",

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -27,9 +28,10 @@ from .evaluation import binomial_band
 
 # %% auto #0
 __all__ = ['COLORS', 'use_style', 'new_axes', 'finish', 'reference_line', 'curve', 'curves', 'change_of_variables',
-           'training_curves', 'scatter', 'joint', 'side_by_side', 'density_grid', 'density_map', 'density_maps',
-           'error_histogram', 'layer_names', 'layer_strip', 'heat_map', 'jacobian_map', 'image_grid', 'bars',
-           'layer_gaussianity', 'round_trips', 'layer_gains', 'qq', 'coverage_curve', 'pit_histogram', 'save_figure']
+           'training_curves', 'scatter', 'joint', 'side_by_side', 'corner', 'density_grid', 'density_map',
+           'density_maps', 'error_histogram', 'layer_names', 'layer_strip', 'heat_map', 'jacobian_map', 'image_grid',
+           'bars', 'layer_gaussianity', 'round_trips', 'layer_gains', 'qq', 'coverage_curve', 'pit_histogram',
+           'save_figure']
 
 # %% ../nbs/72_plot.ipynb #colors
 COLORS: dict[str, str] = {
@@ -586,6 +588,74 @@ def side_by_side(
         names = {"xlabel": labels[0], "ylabel": labels[1] if i == 0 else ""}
         scatter(x, ax=ax, title=title, **style, **names)
     return axes
+
+# %% ../nbs/72_plot.ipynb #corner
+def corner(
+    data: Any,  # A frame or an array, `(n, d)`
+    samples: Any = None,  # More rows of the same columns, drawn over the data
+    *,
+    labels: Sequence[str] | None = None,  # Names; `None`: the frame's, or $x_1$, ...
+    names: Sequence[str] = ("data", "samples"),  # For the legend
+    bins: int = 30,  # Bars of each histogram
+    most: int = 2000,  # Rows drawn as points, the first of each
+) -> sns.PairGrid:  # With `axes`, `(d, d)`, and `figure`
+    """Draw marginals and pairs of columns in a triangle, data beside samples.
+
+    Limits hold the data's columns from their 0.1 % to their 99.9 % quantile.
+
+    **Raises** `ValueError` for one column, more than 12, and samples of other columns.
+
+    >>> corner(np.random.default_rng(0).normal(size=(50, 3))).axes.shape
+    (3, 3)
+    """
+    first = to_numpy(data)
+    d = first.shape[1] if first.ndim == 2 else 0
+    if not 2 <= d <= 12:
+        raise ValueError(
+            f"Expected rows of 2 to 12 columns, received shape {first.shape}"
+        )
+    if labels is None:
+        numbered = [f"$x_{{{i + 1}}}$" for i in range(d)]
+        labels = [str(c) for c in getattr(data, "columns", numbered)]
+    clouds = [first] if samples is None else [first, to_numpy(samples)]
+    if len(labels) != d or clouds[-1].ndim != 2 or clouds[-1].shape[1] != d:
+        raise ValueError(
+            f"Expected {d} labels and samples of {d} columns, received {len(labels)} "
+            f"labels and samples of shape {clouds[-1].shape}"
+        )
+    frame = {label: first[:, i].astype("float64") for i, label in enumerate(labels)}
+    grid = sns.PairGrid(pd.DataFrame(frame), corner=True, height=COLUMN / d)
+    ends = np.quantile(first.astype("float64"), [0.001, 0.999], axis=0)
+    margin = 0.05 * np.maximum(ends[1] - ends[0], 1e-12)
+    low, high = ends[0] - margin, ends[1] + margin
+    margins = [grid.axes[i, i].twinx() for i in range(d)]  # a height of its own
+    for ax in [*margins, grid.axes[0, 0]]:
+        ax.yaxis.set_visible(False)
+        ax.grid(False)
+    colors = [COLORS["data"], COLORS["samples"]]
+    for rows, color, name in zip(clouds, colors, names):
+        filled = rows is first
+        for i in range(d):
+            bar = {"bins": bins, "range": (low[i], high[i]), "density": True}
+            bar |= {"histtype": "stepfilled" if filled else "step", "color": color}
+            alpha = 0.4 if filled else 1.0
+            margins[i].hist(rows[:, i], alpha=alpha, lw=1.8, label=name, **bar)
+            for j in range(i):
+                dot = {"s": 4, "alpha": 0.35, "lw": 0, "color": color}
+                marker = "o" if filled else "s"
+                ax = grid.axes[i, j]
+                ax.scatter(rows[:most, j], rows[:most, i], marker=marker, **dot)
+    for i in range(d):
+        for j in range(i + 1):
+            ax = grid.axes[i, j]
+            ax.set_xlim(low[j], high[j])
+            if j < i:
+                ax.set_ylim(low[i], high[i])
+    if samples is not None:
+        handles, texts = margins[0].get_legend_handles_labels()
+        place = {"loc": "upper right", "bbox_to_anchor": (0.98, 0.98)}
+        grid.figure.legend(handles, texts, **place)
+    return grid
 
 # %% ../nbs/72_plot.ipynb #density-grid
 def density_grid(

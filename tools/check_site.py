@@ -21,7 +21,15 @@ LONG_CODE: set[str] = set()
 WIDE_OUTPUT = {
     *("04_warm_start", "05_equivalence"),
     *("04_table", "08_conditional", "12_gallery", "20_conditioner", "23_coupling"),
-    *("33_bounded", "41_sampling", "42_flow", "60_report", "61_evaluation"),
+    *(
+        "09_tables",
+        "50_estimator",
+        "33_bounded",
+        "41_sampling",
+        "42_flow",
+        "60_report",
+        "61_evaluation",
+    ),
     "70_densities",
 }
 WIDE_TABLES = {
