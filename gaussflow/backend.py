@@ -208,11 +208,6 @@ def resolve_jit_compile(
     return jit_compile
 
 # %% ../nbs/01_backend.ipynb #itself
-# What every Keras layer or model holds, whatever it computes.
-KERAS_HOLDS = {*vars(keras.layers.Layer()), *vars(keras.Model())}
-KERAS_HOLDS |= {"is_gptq_calibrated", "is_awq_calibrated"}  # after reading a file
-
-
 class Itself:
     "Something that is equal to nothing but itself, and does not keep it alive."
 
@@ -229,6 +224,15 @@ class Itself:
 
     def __hash__(self):
         return self.number
+
+# %% ../nbs/01_backend.ipynb #keras-holds
+@functools.cache
+def keras_holds() -> frozenset:
+    "The attributes that every Keras layer or model has, whatever it computes."
+    # Not made at import: a first layer settles Keras's policy of dtypes for good.
+    after_a_file = {"is_gptq_calibrated", "is_awq_calibrated"}
+    made = (keras.layers.Layer(), keras.Model())
+    return frozenset(after_a_file.union(*map(vars, made)))
 
 # %% ../nbs/01_backend.ipynb #computation-of
 def computation_of(
@@ -269,7 +273,7 @@ def computation_of(
     parts = [
         (name, walk(value))
         for name, value in sorted(held.items())
-        if name not in KERAS_HOLDS and not name.startswith(("_self_", "_given"))
+        if name not in keras_holds() and not name.startswith(("_self_", "_given"))
         if not np.array_equal(of_class(name, None), value)
     ]
     if not is_layer:
