@@ -539,7 +539,9 @@ def doors_text(book: Book) -> str:
         (
             table.path if table else "how_to.qmd",
             "Use it on your table",
-            "Fit, score, sample, save: short answers that run.",
+            "Score rows, draw new ones, fill in what is missing, predict."
+            if table
+            else "Fit, score, sample, save: short answers that run.",
         ),
         (
             "reference.qmd",
