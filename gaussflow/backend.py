@@ -502,11 +502,18 @@ class ByLayer(threading.local):
 
 BY_LAYER = ByLayer()
 
+# %% ../nbs/01_backend.ipynb #rows-of-block
+BLOCKS_TO_COMPILE = 50  # so many, run plainly, take as long as a compiler
+
+
+def rows_of_block(
+    x: np.ndarray,  # Events or latents
+    chunk: int,  # Most rows at once
+) -> int:
+    "Choose how many rows are run at once without a compiler: 1,000 of up to 16 numbers."
+    return max(min(1000, chunk, 2**14 // max(math.prod(x.shape[1:]), 1)), 1)
+
 # %% ../nbs/01_backend.ipynb #chunked-runner
-# A call is as good as a thousand rows more, and no compiler pays before so many.
-ROWS_OF_CALL, ROWS_TO_COMPILE = 1000, 50_000
-
-
 class ChunkedRunner:
     "Run functions of a model on its rows: few ones plainly, many compiled in chunks."
 
@@ -536,10 +543,11 @@ class ChunkedRunner:
             self.compiled[name, jit_compile] = compiled
         size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
         if size not in compiled.ready:
-            asked = self.asked.get(name, 0) + rows + ROWS_OF_CALL
-            if asked <= ROWS_TO_COMPILE:
+            block = rows_of_block(arrays[0], chunk)
+            asked = self.asked.get(name, 0) + math.ceil(rows / block)
+            if asked < BLOCKS_TO_COMPILE:
                 self.asked[name] = asked
-                return self.plainly(function, arrays, min(ROWS_OF_CALL, chunk))
+                return self.plainly(function, arrays, block)
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.
         alone = 0 if size in compiled.ready else 1
@@ -554,14 +562,12 @@ class ChunkedRunner:
 
     def plainly(self, function, arrays, size):
         "The function's results without a compiler, or with one by layers on JAX."
-        # JAX compiles for each number of rows, and gets but one.
-        rows, padded = len(arrays[0]), keras.backend.backend() == "jax"
+        # Always so many rows at once: a row's answer does not depend on its company,
+        # and JAX compiles for one number of rows.
         ask = lambda model, *parts: function(model, *map(ops.convert_to_tensor, parts))
-        outputs = []
+        on_chunk = functools.partial(self.on_chunk, ask, arrays, size)
         with BY_LAYER.within(self.by_layer), compiled_in_haste():
-            for start in range(0, rows, size):
-                some = size if padded else min(size, rows - start)
-                outputs.append(self.on_chunk(ask, arrays, some, start))
+            outputs = [on_chunk(start) for start in range(0, len(arrays[0]), size)]
         return [np.concatenate(parts) for parts in zip(*outputs)]
 
     def on_chunk(self, compiled, arrays, size, start):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import gaussflow as gf
-from gaussflow.backend import ROWS_TO_COMPILE
+from gaussflow.backend import BLOCKS_TO_COMPILE
 from gaussflow.flow import STEPS_FOR_XLA
 
 X = np.random.default_rng(0).normal(size=(3000, 4)).astype("float32")
-MANY = np.concatenate([X] * (ROWS_TO_COMPILE // len(X) + 1))
+MANY = np.concatenate([X] * (1000 * BLOCKS_TO_COMPILE // len(X) + 1))
 compiles = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="PyTorch runs eagerly"
 )
@@ -43,10 +43,17 @@ def test_few_rows_compile_nothing_and_many_do():
         np.testing.assert_allclose(answer, whole[:n], rtol=1e-5, atol=1e-5)
 
 
+def test_a_row_s_answer_does_not_depend_on_its_company():
+    flow = make(gf.make_coupling_flow, num_components=3)
+    whole = np.asarray(flow.log_prob(X[:600]))
+    for n in (1, 7, 100):
+        np.testing.assert_array_equal(flow.log_prob(X[:n]), whole[:n])
+
+
 @compiles
 def test_a_question_asked_often_is_compiled():
     flow = make()
-    answers = [np.asarray(flow.log_prob(X[:2])) for _ in range(ROWS_TO_COMPILE // 1000)]
+    answers = [np.asarray(flow.log_prob(X[:2])) for _ in range(BLOCKS_TO_COMPILE)]
     assert compiled(flow) == 1
     np.testing.assert_allclose(answers[0], answers[-1], rtol=1e-5, atol=1e-5)
 
