@@ -510,7 +510,7 @@ def rows_of_block(
     x: np.ndarray,  # Events or latents
     chunk: int,  # Most rows at once
 ) -> int:
-    "Choose how many rows are run at once without a compiler: 1,000 of up to 16 numbers."
+    "Choose the rows of a block run without a compiler: 1,000 of up to 16 numbers."
     return max(min(1000, chunk, 2**14 // max(math.prod(x.shape[1:]), 1)), 1)
 
 # %% ../nbs/01_backend.ipynb #chunked-runner
