@@ -22,7 +22,8 @@ BARE = {
 } | QUIET
 TRAIN = """
 import os
-before = dict(os.environ)
+import keras, scipy.stats, sklearn.datasets
+before = dict(os.environ)  # with what those set for themselves
 import gaussflow
 assert dict(os.environ) == before, "importing set an environment variable"
 import keras, numpy as np
