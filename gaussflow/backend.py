@@ -535,6 +535,7 @@ class ChunkedRunner:
     ):
         "Apply `function` to all rows. **Returns** NumPy arrays, as many as it does."
         arrays = [np.asarray(a) for a in arrays if a is not None]
+        question = name if isinstance(name, str) else name[0]
         name, rows = (name, len(arrays)), len(arrays[0])
         compiled = self.compiled.get((name, jit_compile))
         if compiled is None:
@@ -547,12 +548,14 @@ class ChunkedRunner:
             asked = self.asked.get(name, 0) + math.ceil(rows / block)
             if asked < BLOCKS_TO_COMPILE:
                 self.asked[name] = asked
-                return self.plainly(function, arrays, block)
+                compiles = keras.backend.backend() == "jax"
+                told = announced(f"{question} layer by layer") if compiles else None
+                with told or contextlib.nullcontext():
+                    return self.plainly(function, arrays, block)
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.
         alone = 0 if size in compiled.ready else 1
         on_chunk = functools.partial(self.on_chunk, compiled, arrays, size)
-        question = name[0] if isinstance(name[0], str) else name[0][0]
         with announced(f"{question} for {size:,} rows at a time"):
             outputs = [on_chunk(start) for start in starts[:alone]]
         compiled.ready.add(size)

@@ -723,6 +723,8 @@ class NormalizingFlow(Configured, keras.Model):
 
     def prepare_training(self, steps: int | None) -> None:
         "Make the optimizer's state, and choose whether so many steps are worth XLA."
+        if not self.compiled:  # which Keras refuses
+            return
         # Made inside the trace of the first step, the state would cost a second one.
         if not self.optimizer.built:
             with outside_trace(getattr(self, "distribute_strategy", None)):

@@ -166,3 +166,9 @@ def test_a_step_is_traced_once_and_xla_comes_with_many_steps():
     assert len(times) == 1 and not flow.jit_compile
     flow.fit(X[: 3 * STEPS_FOR_XLA - 12], batch_size=3, verbose=0)
     assert flow.jit_compile and int(flow.optimizer.iterations) == STEPS_FOR_XLA
+
+
+def test_training_before_compile_is_refused_by_keras():
+    for train in ("fit", "train_on_batch"):
+        with pytest.raises(ValueError, match=r"compile\(\)"):
+            getattr(make(), train)(X[:64])
