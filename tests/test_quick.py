@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gaussflow as gf
-from gaussflow.backend import BLOCKS_TO_COMPILE
+from gaussflow.backend import BLOCKS_TO_COMPILE, SHARED
 from gaussflow.flow import STEPS_FOR_XLA
 
 X = np.random.default_rng(0).normal(size=(3000, 4)).astype("float32")
@@ -13,6 +13,12 @@ MANY = np.concatenate([X] * (1000 * BLOCKS_TO_COMPILE // len(X) + 1))
 compiles = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="PyTorch runs eagerly"
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled_before():
+    "Flows of other tests may live on, and share what they compiled."
+    SHARED.clear()
 
 
 def make(kind=gf.make_real_nvp, **options):
