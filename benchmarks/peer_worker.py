@@ -8,7 +8,6 @@ by one JSON line; arrays travel as .npz files. It imports nothing of this projec
 that environment need not have.
 """
 
-import json
 import math
 import sys
 import time
@@ -17,6 +16,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from worker import serve
 
 
 def masks(request):
@@ -299,17 +299,5 @@ class Worker:
         }
 
 
-def main():
-    worker, answers = Worker(sys.argv[1]), sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no answer
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(
-            json.dumps(getattr(worker, request["do"])(request)),
-            file=answers,
-            flush=True,
-        )
-
-
 if __name__ == "__main__":
-    main()
+    serve(Worker(sys.argv[1]))

@@ -173,14 +173,12 @@ class Peer:
     `ask` sends it one request and returns its answer.
     """
 
-    def __init__(self, python, library):
-        command = [
-            str(python),
-            str(Path(__file__).with_name("peer_worker.py")),
-            library,
-        ]
+    def __init__(self, python, library, script="peer_worker.py"):
+        self.start(str(python), str(Path(__file__).with_name(script)), library)
+
+    def start(self, *command, **options):
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
 
     def ask(self, do, **request):
@@ -513,6 +511,19 @@ def read_results(path):
     return [stored.get(name, {}) for name in ("figures", "settings", "about")]
 
 
+def turns(args):
+    return {"repeats": args.repeats, "max_seconds": args.max_seconds}
+
+
+def still_valid(figures, part, same_settings):
+    """Return stored figures without those of a part measured under other settings."""
+    return {
+        key: value
+        for key, value in figures.items()
+        if same_settings or not key.startswith(f"{part}_")
+    }
+
+
 def plan(part, datasets, laws):
     """Yield the names and the laws of a part, in the order of measurement."""
     for name in datasets:
@@ -541,15 +552,8 @@ def measure_part(part, args, path):
     figures, settings, machines = read_results(path)
     chosen = SETTINGS | {"peer": PEER}
     if part == "speed":
-        chosen |= {
-            "speed_steps": args.steps,
-            "repeats": args.repeats,
-            "max_seconds": args.max_seconds,
-        }
-    if settings.get(part) != chosen:
-        figures = {
-            key: value for key, value in figures.items() if not key.startswith(part)
-        }
+        chosen |= {"speed_steps": args.steps} | turns(args)
+    figures = still_valid(figures, part, settings.get(part) == chosen)
     libraries = ("zuko", "nflows") if part == "pilot" else sorted(set(PEER.values()))
     with ExitStack() as stack:
         peers = {

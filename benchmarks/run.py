@@ -112,11 +112,14 @@ def run_memory(args, settings):
 
 
 def run_peers(args, settings):
-    from benchmarks.peers import MEASURES, measure_part
+    from benchmarks import peers, whole_job
 
     settings.clear()
-    for part in args.only or MEASURES:
-        figures, found, machines = measure_part(part, args, args.out / "peers.json")
+    for part in args.only or peers.MEASURES:
+        module = whole_job if part in whole_job.MEASURES else peers
+        figures, found, machines = module.measure_part(
+            part, args, args.out / "peers.json"
+        )
     settings.update(found)
     return figures, machines
 
@@ -197,7 +200,7 @@ def parse(argv=None):
     peers.add_argument(
         "--only",
         nargs="+",
-        help="parts: of peers pilot, nll, speed; of images families, glow, speed; "
+        help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); of images families, glow, speed; "
         "the others stay",
     )
     peers.add_argument(
@@ -223,7 +226,7 @@ def parse(argv=None):
             f"received {', '.join(unknown)}"
         )
     known = {
-        "peers": {"pilot", "nll", "speed"},
+        "peers": {"pilot", "nll", "speed", "job", "times"},
         "images": {"families", "glow", "speed"},
     }
     for part in set(args.parts) & set(known):

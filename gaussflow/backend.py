@@ -448,6 +448,21 @@ def announced_first(
 
     return call
 
+# %% ../nbs/01_backend.ipynb #announced-anew
+def announced_anew(
+    model: keras.Model,
+    kind: str,  # "train", "test" or "predict"
+    what: str,  # That is being compiled by its first call
+    force: bool,  # Make it again
+) -> Callable:
+    "Keras's function of one step, made where there is none, its first call announced."
+    name = f"{kind}_function"
+    if force or getattr(model, name) is None:
+        getattr(keras.Model, f"make_{name}")(model, force)
+        if keras.backend.backend() != "torch":
+            setattr(model, name, announced_first(getattr(model, name), what))
+    return getattr(model, name)
+
 # %% ../nbs/01_backend.ipynb #chunk-rows
 def chunk_rows(
     event_size: int,  # Numbers per event

@@ -20,7 +20,7 @@ from keras import ops
 from gaussflow.backend import (
     ChunkedRunner,
     Itself,
-    announced_first,
+    announced_anew,
     compiled_in_haste,
     is_concrete,
     is_symbolic,
@@ -257,6 +257,19 @@ def steps_of_fit(
         except TypeError:  # a generator, or a data set of unknown length
             return None
     return steps_per_epoch * max(epochs - initial_epoch, 0)
+
+# %% ../nbs/42_flow.ipynb #wants-xla
+def wants_xla(
+    flow: keras.Model,  # Compiled, its optimizer built
+    steps: int | None,  # To come; `None`: nobody knows
+) -> bool:
+    "Whether `jit_compile='auto'` turns XLA on for training on TensorFlow."
+    if flow.requested_jit_compile != "auto" or flow.jit_compile or flow.run_eagerly:
+        return False
+    done = int(ops.convert_to_numpy(flow.optimizer.iterations))
+    many = steps is None or done + steps >= STEPS_FOR_XLA
+    drawn = flow.objective.samples and not flow.base.sampled_by_xla
+    return many and not drawn and keras.backend.backend() == "tensorflow"
 
 # %% ../nbs/42_flow.ipynb #marked
 def marked(
@@ -729,12 +742,7 @@ class NormalizingFlow(Configured, keras.Model):
         if not self.optimizer.built:
             with outside_trace(getattr(self, "distribute_strategy", None)):
                 self.optimizer.build(self.trainable_variables)
-        if self.requested_jit_compile != "auto" or self.jit_compile or self.run_eagerly:
-            return
-        done = int(ops.convert_to_numpy(self.optimizer.iterations))
-        many = steps is None or done + steps >= STEPS_FOR_XLA
-        drawn = self.objective.samples and not self.base.sampled_by_xla
-        if many and not drawn and keras.backend.backend() == "tensorflow":
+        if wants_xla(self, steps):
             self.jit_compile, self.train_function = True, None
             self.test_function = self.predict_function = None
 
@@ -887,12 +895,15 @@ class NormalizingFlow(Configured, keras.Model):
 
     def make_train_function(self, force=False):
         "As Keras's; a first step that takes more than five seconds says why."
-        if force or self.train_function is None:
-            super().make_train_function(force)
-            if keras.backend.backend() != "torch":
-                function, what = self.train_function, "the training step"
-                self.train_function = announced_first(function, what)
-        return self.train_function
+        return announced_anew(self, "train", "the training step", force)
+
+    def make_test_function(self, force=False):
+        "As Keras's, announced likewise."
+        return announced_anew(self, "test", "the evaluation step", force)
+
+    def make_predict_function(self, force=False):
+        "As Keras's, announced likewise."
+        return announced_anew(self, "predict", "the prediction step", force)
 
     def read_validation(self, data):
         "Read `validation_data`: events, alone or with target, weight, or a data set."

@@ -6,6 +6,7 @@
 __all__ = ['MixtureOfGaussians', 'MixtureCDF']
 
 # %% ../nbs/11_mixture.ipynb #imports
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -122,22 +123,41 @@ def farthest_end(x) -> float:
     "Half of the largest float in the dtype of `x`: a bracket then has a length."
     return 8e307 if is_double(x) else 1.6e38
 
-# %% ../nbs/11_mixture.ipynb #last-max
-def last_max(values):
-    "Maximum over components, kept as an axis and not differentiated through."
-    return ops.stop_gradient(ops.max(values, axis=-1, keepdims=True))
+# %% ../nbs/11_mixture.ipynb #over-components
+def over_components(
+    values,  # The components along `axis`
+    combine: Callable,  # `ops.add`, `ops.maximum` or `ops.minimum`
+    axis: int = -1,
+):
+    "Combine all components by an operation; the axis goes."
+    whole = {ops.add: ops.sum, ops.maximum: ops.max, ops.minimum: ops.min}[combine]
+    return whole(values, axis=axis)
+
+# %% ../nbs/11_mixture.ipynb #by-slices
+def by_slices(values, combine, axis=-1):
+    "As `over_components`, where no gradient is wanted: quicker on JAX."
+    # XLA computes a reduction on a CPU, and all that leads to it, number by number; of
+    # slices it makes vectors. Gradients want what leads to it as well, and lose by it.
+    if keras.backend.backend() != "jax" or values.shape[axis] > 64:
+        return over_components(values, combine, axis)
+    return functools.reduce(combine, ops.unstack(values, axis=axis))
 
 # %% ../nbs/11_mixture.ipynb #log-sum
-def log_sum(exponents, factors=1.0):
+def log_sum(exponents, factors=1.0, over: Callable = over_components):
     "`log(sum(factors * exp(exponents)))` over components, and each one's share."
-    shift = last_max(exponents)
+    shift = ops.stop_gradient(over(exponents, ops.maximum))[..., None]
     values = factors * ops.exp(exponents - shift)
-    total = ops.sum(values, axis=-1, keepdims=True)
+    total = over(values, ops.add)[..., None]
     return (shift + ops.log(total))[..., 0], values / total
 
-# %% ../nbs/11_mixture.ipynb #mixture-terms
-@traced_once
-def mixture_terms(x, log_weights, means, log_scales) -> dict:
+# %% ../nbs/11_mixture.ipynb #terms-of
+def terms_of(
+    x,
+    log_weights,
+    means,
+    log_scales,
+    over: Callable = over_components,  # Combines components
+) -> dict:
     """Compute all that the map and its gradient need.
 
     It is `z`, `log_slope`, and the components' shares of density and tail.
@@ -149,22 +169,21 @@ def mixture_terms(x, log_weights, means, log_scales) -> dict:
     density = ops.exp(-0.5 * ops.square(distance) - LOG_SQRT_2PI)
     mills = 1.0 / norm_hazard(distance)
     tail = density * mills
-    above = (
-        ops.sum(ops.exp(log_weights) * ops.sign(t) * (1.0 - 2.0 * tail), axis=-1) > 0
-    )
+    excess = ops.exp(log_weights) * ops.sign(t) * (1.0 - 2.0 * tail)
+    above = over(excess, ops.add) > 0
     side = ops.cast(ops.where(above, 1, -1), x.dtype)
     beyond = (t >= 0) == above[..., None]
-    origin = ops.stop_gradient(
-        ops.min(ops.where(beyond, distance, 0.0), axis=-1, keepdims=True)
-    )
+    origin = over(ops.where(beyond, distance, 0.0), ops.minimum)
+    origin = ops.stop_gradient(origin)[..., None]
     drop = 0.5 * (distance - origin) * (distance + origin)
     exponent = log_weights - ops.where(beyond, drop, 0.0)
     share = ops.where(beyond, math.exp(-LOG_SQRT_2PI) * mills, 1.0 - tail)
-    log_tail, tail_shares = log_sum(exponent, share)
-    log_density, density_shares = log_sum(log_weights - log_scales - drop)
+    log_tail, tail_shares = log_sum(exponent, share, over)
+    log_density, density_shares = log_sum(log_weights - log_scales - drop, over=over)
     y = norm_tail_quantile(log_tail, origin[..., 0])
     hazard = norm_hazard(y)
-    nearest = ops.min(ops.maximum(side[..., None] * whole, 0.0), axis=-1)
+    reach = ops.maximum(side[..., None] * whole, 0.0)
+    nearest = over(reach, ops.minimum)
     z = side * (y + ops.maximum(nearest - limit, 0.0))
     log_slope = log_density - LOG_SQRT_2PI - log_tail - ops.log(hazard)
     shares = {
@@ -173,6 +192,9 @@ def mixture_terms(x, log_weights, means, log_scales) -> dict:
         "side_over_hazard": side / hazard,
     }
     return {"z": z, "log_slope": log_slope, "t": t, **shares}
+
+# %% ../nbs/11_mixture.ipynb #mixture-terms
+mixture_terms = traced_once(terms_of)
 
 # %% ../nbs/11_mixture.ipynb #with-rules
 def with_rules(
@@ -198,12 +220,13 @@ def mixture_tangent(changes, terms, log_scales):
     of_x, of_weights, of_means, of_scales = changes
     pi, t, scale = terms["density_shares"], terms["t"], ops.exp(log_scales)
     pull = t / scale
-    by_components = ops.sum(pi * (of_means + t * scale * of_scales), axis=-1)
-    by_weights = ops.sum(terms["tail_shares"] * of_weights, axis=-1)
+    total = lambda values: over_components(values, ops.add)
+    by_components = total(pi * (of_means + t * scale * of_scales))
+    by_weights = total(terms["tail_shares"] * of_weights)
     to_z = ops.exp(terms["log_slope"]) * (of_x - by_components)
     to_z = to_z - terms["side_over_hazard"] * by_weights
     by_components = pi * (pull * of_means + (t * t - 1.0) * of_scales + of_weights)
-    to_density = ops.sum(by_components, axis=-1) - ops.sum(pi * pull, axis=-1) * of_x
+    to_density = total(by_components) - total(pi * pull) * of_x
     return to_z, to_density + terms["z"] * to_z
 
 # %% ../nbs/11_mixture.ipynb #mixture-gradient
@@ -216,7 +239,7 @@ def mixture_gradient(from_z, from_slope, terms, log_scales):
     moved = (total * ops.exp(terms["log_slope"]))[..., None]
     bent = from_slope[..., None]
     pull = t * inverse_scale
-    to_x = moved[..., 0] - from_slope * ops.sum(pi * pull, axis=-1)
+    to_x = moved[..., 0] - from_slope * over_components(pi * pull, ops.add)
     to_means = pi * (bent * pull - moved)
     to_scales = pi * (bent * (t * t - 1.0) - moved * t / inverse_scale)
     from_tail = (total * terms["side_over_hazard"])[..., None] * terms["tail_shares"]
@@ -247,7 +270,9 @@ def stacked_gradient(x, log_weights, means, log_scales):
 
 # %% ../nbs/11_mixture.ipynb #stacked-mixture-to-normal
 stacked_mixture_to_normal = with_rules(
-    lambda *tensors: stacked(mixture_terms(*tensors)), stacked_tangent, stacked_gradient
+    lambda *tensors: stacked(terms_of(*tensors, over=by_slices)),
+    stacked_tangent,
+    stacked_gradient,
 )
 
 # %% ../nbs/11_mixture.ipynb #mixture-to-normal
@@ -331,8 +356,7 @@ def tail_and_density(x, weights, means, inverse_scales):
     density = kernel * inverse_scales
     change = -density * t * inverse_scales
     parts = (ops.where(t > 0, tail, weights - tail), density, change)
-    sums = ops.sum(ops.stack(parts), axis=1)  # one sum: XLA makes the kernel once
-    return sums[0], sums[1], sums[2]
+    return tuple(by_slices(part, ops.add, axis=0) for part in parts)
 
 # %% ../nbs/11_mixture.ipynb #quick-step
 def quick_step(y, excess, hazard, tail, density, change):
@@ -352,9 +376,10 @@ def first_guess(y, weights, means, scales, lower, upper):
 
     Where that lies outside the bracket, guess its middle.
     """
-    mean = ops.sum(weights * means, axis=0)
+    mean = by_slices(weights * means, ops.add, axis=0)
     spread = ops.square(scales) + ops.square(means - mean)
-    guess = mean + y * ops.sqrt(ops.sum(weights * spread, axis=0))
+    variance = by_slices(weights * spread, ops.add, axis=0)
+    guess = mean + y * ops.sqrt(variance)
     inside = (guess > lower) & (guess < upper)
     return ops.where(inside, guess, lower + 0.5 * (upper - lower))
 
@@ -366,10 +391,11 @@ def quick_root(y, weights, means, scales, max_steps: int = 40):
     """
     bound = farthest_end(y)
     ends = ops.clip(means + scales * y, -bound, bound)
-    lower, upper = ops.min(ends, axis=0), ops.max(ends, axis=0)
+    lower = by_slices(ends, ops.minimum, axis=0)
+    upper = by_slices(ends, ops.maximum, axis=0)
     excess = norm_mean_excess(y)
     tolerance, inverse_scales = 2 * float_epsilon(y) * ops.maximum(y, 1.0), 1.0 / scales
-    steepest = ops.max(inverse_scales, axis=0)
+    steepest = by_slices(inverse_scales, ops.maximum, axis=0)
 
     def unfinished(step, x, lower, upper, error, active):
         return ops.logical_and(step < max_steps, ops.any(active))

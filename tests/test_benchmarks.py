@@ -15,7 +15,7 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import naive, peers  # noqa: E402
+from benchmarks import naive, our_worker, peers, whole_job  # noqa: E402
 from benchmarks.measure import ratio, summary, take_turns  # noqa: E402
 from benchmarks.run import main, parse  # noqa: E402
 from benchmarks.speed import measure_speed  # noqa: E402
@@ -538,3 +538,56 @@ def test_the_worker_makes_a_glow_of_normflows(tmp_path, changed):
         match="Expected a height and a width that 3 squeezes divide, received 8 and 4",
     ):
         worker.make(request | {"levels": 3})
+
+
+JOB_SETTINGS = whole_job.SETTINGS | {
+    "couplings": 2,
+    "hidden": [8],
+    "bins": 3,
+    "xla": False,
+    "seeds": [0],
+    "fresh_points": 50,
+    "rows": 100,
+    "train_points": {"two moons": 300},
+    "batch_size": 50,
+    "speed_steps": {"two moons": 2},
+    "repeats": 1,
+    "max_seconds": 1.0,
+}
+
+
+class Here(our_worker.Worker):
+    "Our worker, asked without a process between."
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, do, **request):
+        return getattr(self, do)(request)
+
+
+def test_a_whole_job_beside_itself_is_a_draw(tmp_path, monkeypatch):
+    "Every contender is ours here, so densities agree to the last digit."
+    monkeypatch.setattr(whole_job, "start", lambda name, python: Here())
+    monkeypatch.setattr(whole_job, "JOBS", {"two moons": 3})
+    monkeypatch.setattr(whole_job, "SETTINGS", JOB_SETTINGS)
+    options = ("--repeats", "1", "--out", str(tmp_path))
+    main(["peers", "--only", "job", "times", *options])
+    stored = json.loads((tmp_path / "peers.json").read_text())
+    found = stored["figures"]
+    assert found["job_two_moons_jax_nll_difference"] == 0
+    assert found["job_two_moons_jax_nll_no_worse"] is True
+    assert found["job_two_moons_tensorflow_ratio"]["rounds"] == 1
+    assert found["times_two_moons_spline_sample_jax_over_flowjax"]["median"] > 0
+    assert len(stored["about"]["job"]["peers"]) == 3
+
+
+def test_no_worse_means_by_no_more_than_the_error():
+    noise = np.random.default_rng(0).normal(size=(3, 1000))
+    assert whole_job.no_worse(noise, noise)
+    assert not whole_job.no_worse(noise + 0.1, noise)
+    wide = noise + np.array([[0.0], [0.2], [-0.1]])  # seeds that differ by more
+    assert whole_job.no_worse(wide, noise)

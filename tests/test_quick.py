@@ -178,3 +178,25 @@ def test_training_before_compile_is_refused_by_keras():
     for train in ("fit", "train_on_batch"):
         with pytest.raises(ValueError, match=r"compile\(\)"):
             getattr(make(), train)(X[:64])
+
+
+@compiles
+@pytest.mark.parametrize(
+    "use, what",
+    [
+        (lambda flow: flow.fit(X, batch_size=500, verbose=0), "training"),
+        (lambda flow: flow.train_on_batch(X[:64]), "training"),
+        (lambda flow: flow.evaluate(X, verbose=0), "evaluation"),
+        (lambda flow: flow.test_on_batch(X[:64]), "evaluation"),
+        (lambda flow: flow.predict(X, verbose=0), "prediction"),
+    ],
+    ids=["fit", "train_on_batch", "evaluate", "test_on_batch", "predict"],
+)
+def test_a_long_wait_is_announced_once(use, what, monkeypatch, capfd):
+    flow = make()
+    flow.compile("adam")
+    monkeypatch.setenv("GAUSSFLOW_ANNOUNCE_AFTER", "0.001")
+    use(flow)
+    assert capfd.readouterr().err.count(f"compiling the {what} step") == 1
+    use(flow)
+    assert f"the {what} step" not in capfd.readouterr().err
