@@ -10,7 +10,7 @@ import reproduce
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-ROWS = 'results = [{"quantity": "loss", "source": 1.2587, "ours": np.float64(1.13), "floor": "<= 1.15"}]'
+ROWS = 'results = [{"quantity": "loss", "source": 1.2587, "ours": np.float64(1.13), "target": "<= 1.15"}]'
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsy
     before = tutorial.read_bytes()
     rows, differs = reproduce.reproduce(tutorial, tmp_path / "results")
     assert rows == [
-        {"quantity": "loss", "source": 1.2587, "ours": 1.13, "floor": "<= 1.15"}
+        {"quantity": "loss", "source": 1.2587, "ours": 1.13, "target": "<= 1.15"}
     ]
     assert [d.split(":")[1] for d in differs] == [
         " cell talk",
