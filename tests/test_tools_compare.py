@@ -92,7 +92,12 @@ def test_table_says_who_missed():
             "ours": 1.1301,
             "target": "<= 1.15",
         },
-        {"quantity": "fresh", "source": None, "ours": [1.18, 1.25], "target": "<= 1.20"},
+        {
+            "quantity": "fresh",
+            "source": None,
+            "ours": [1.18, 1.25],
+            "target": "<= 1.20",
+        },
     ]
     lines = reproduce.table(rows).splitlines()
     assert len({len(line) for line in lines}) == 1
