@@ -6,8 +6,8 @@ Parts: `first` (what first answers wait for, per backend), `speed` (training ste
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
-environment of their own), `gallery` and `laws` (the long runs that tutorials draw;
-only where they are named). Each writes `benchmarks/results/PART.json`.
+environment of their own), `gallery` (the long runs that a tutorial draws; only
+where it is named). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images", "gallery", "laws")
+NAMED_ONLY = ("peers", "images", "gallery")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -137,15 +137,6 @@ def run_gallery(args, settings):
 
     settings.clear()
     figures, found, machine = measure_gallery(args.out)
-    settings.update(found)
-    return figures, machine
-
-
-def run_laws(args, settings):
-    from benchmarks.laws import measure_laws
-
-    settings.clear()
-    figures, found, machine = measure_laws(args.out)
     settings.update(found)
     return figures, machine
 

@@ -24,7 +24,7 @@ COLLECT = (
 TARGET = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
 
 STORED = nb.ROOT / "benchmarks/results"
-STUDIES = ("gallery", "laws")  # what `python -m benchmarks.run` makes for tutorials
+STUDIES = ("gallery",)  # what `python -m benchmarks.run` makes for tutorials
 
 
 def show(value: object) -> str:
