@@ -115,3 +115,21 @@ def test_table_says_who_missed():
         "<= 1.20",
         "NO",
     ]
+
+
+def test_the_source_has_a_column_only_where_it_says_something():
+    rows = [{"quantity": "loss", "ours": 1.0, "target": None}]
+    assert "source" not in reproduce.table(rows)
+    assert "source" in reproduce.table([rows[0] | {"source": 1.2}])
+
+
+def test_clock_scales_the_stored_times(monkeypatch):
+    monkeypatch.setattr(reproduce, "stored_seconds", lambda: {"a": 100.0, "b": 200.0})
+    clock = reproduce.Clock(["a", "b"])
+    assert clock.whole() == "5 min"
+    now = reproduce.time.perf_counter()
+    clock.start = now - 40.0
+    assert clock.left("a", 40.0) == "about 4 min left"
+    clock.done, clock.start = 100.0, now - 200.0
+    assert clock.left("b", 0.0) == "about 7 min left"  # half as fast as stored
+    assert reproduce.Clock(["a", "c"]).whole() == "2 min and 1 unknown"
