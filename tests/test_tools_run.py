@@ -51,6 +51,13 @@ def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsy
     assert "cell   3/5" in capsys.readouterr().out
 
 
+def test_a_tutorial_without_numbers_is_run_all_the_same(tutorial, tmp_path):
+    book = nbformat.read(tutorial, as_version=4)
+    del book.cells[4]
+    nbformat.write(book, tutorial)
+    assert reproduce.reproduce(tutorial, tmp_path / "results")[0] == []
+
+
 def test_a_failing_cell_stops_the_run(tutorial):
     book = nbformat.read(tutorial, as_version=4)
     book.cells[2].source = "1 / 0"

@@ -1,6 +1,6 @@
 """Execute the tutorials from top to bottom and end with a table of their numbers and targets.
 
-A tutorial names its numbers in a variable `results`: a list of rows, each a dict with `quantity`, `ours` (a number, or
+A tutorial may name its numbers in a variable `results`: a list of rows, each a dict with `quantity`, `ours` (a number, or
 a list of them), and `target` (text such as "<= 1.15", each of ours is held to it, or None). Page 90, which runs last,
 adds `source`, the number that the source notebook prints. `--full` first makes the stored runs that pages draw.
 """
@@ -19,7 +19,8 @@ import compare_outputs
 import nbformat
 
 COLLECT = (
-    "import json; print(json.dumps(results, default=lambda value: value.tolist()))"
+    "import json; print(json.dumps(globals().get('results', []), "
+    "default=lambda value: value.tolist()))"
 )
 TARGET = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
 
