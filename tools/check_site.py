@@ -20,7 +20,7 @@ WIDTH, COLUMNS = 88, 7
 LONG_CODE: set[str] = set()
 WIDE_OUTPUT = {
     *("04_warm_start", "05_equivalence"),
-    *("04_table", "08_conditional", "12_gallery", "20_conditioner", "23_coupling"),
+    *("04_table", "08_conditional", "20_conditioner", "23_coupling"),
     *(
         "09_tables",
         "50_estimator",
@@ -34,7 +34,7 @@ WIDE_OUTPUT = {
 }
 WIDE_TABLES = {
     *("04_warm_start", "05_equivalence"),
-    *("08_conditional", "12_gallery"),
+    *("08_conditional",),
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 
