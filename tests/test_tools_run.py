@@ -58,6 +58,17 @@ def test_a_tutorial_without_numbers_is_run_all_the_same(tutorial, tmp_path):
     assert reproduce.reproduce(tutorial, tmp_path / "results")[0] == []
 
 
+def test_times_are_stored_and_kept(tutorial, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "STORED", tmp_path)
+    reproduce.store_seconds({"02_two": 12.4})
+    clock = reproduce.Clock(["21_flow"])
+    reproduce.reproduce(tutorial, tmp_path / "results", clock)
+    assert clock.used["21_flow"] > 0.1
+    reproduce.store_seconds(clock.used)
+    assert list(reproduce.stored_seconds()) == ["02_two", "21_flow"]
+    assert reproduce.stored_seconds()["02_two"] == 12
+
+
 def test_a_failing_cell_stops_the_run(tutorial):
     book = nbformat.read(tutorial, as_version=4)
     book.cells[2].source = "1 / 0"

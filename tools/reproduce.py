@@ -9,6 +9,7 @@ import argparse
 import base64
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -77,9 +78,22 @@ def table(rows: list[dict]) -> str:
 
 
 def stored_seconds() -> dict[str, float]:
-    "Seconds that each tutorial took when its times were last stored."
+    "Processor seconds that each tutorial took when they were last stored: an upper estimate for two cores."
     path = STORED / "tutorials.json"
     return json.loads(path.read_text())["seconds"] if path.exists() else {}
+
+
+def processor_seconds() -> float:
+    "What the kernels that have ended used."
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def store_seconds(found: dict[str, float]) -> None:
+    "Renew the stored times of the tutorials that were run."
+    seconds = stored_seconds() | {name: round(value) for name, value in found.items()}
+    text = json.dumps({"seconds": dict(sorted(seconds.items()))}, indent=1)
+    (STORED / "tutorials.json").write_text(text + "\n", encoding="utf-8")
 
 
 def minutes(seconds: float) -> str:
@@ -93,6 +107,7 @@ class Clock:
     def __init__(self, names: list[str]) -> None:
         self.stored, self.names = stored_seconds(), names
         self.start, self.done = time.perf_counter(), 0.0
+        self.used: dict[str, float] = {}
 
     def whole(self) -> str:
         "The stored time of all, as text."
@@ -140,6 +155,7 @@ def reproduce(
 ) -> tuple[list[dict], list[str]]:
     "Run one tutorial, keep what it made, and return its rows and where it differs from what is stored."
     start, clock = time.perf_counter(), clock or Clock([path.stem])
+    before = processor_seconds()
 
     def progress(i: int, n: int, cell: object) -> None:
         if cell.cell_type == "code":
@@ -154,6 +170,7 @@ def reproduce(
     rows = json.loads(printed.strip().splitlines()[-1])
     pictures = save(book, rows, out / path.stem)
     clock.done += clock.stored.get(path.stem, 0)
+    clock.used[path.stem] = processor_seconds() - before
     print(
         f"{path.stem}: {pictures} figures, {len(rows)} numbers, {time.perf_counter() - start:.0f} s",
         flush=True,
@@ -196,6 +213,11 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="make the stored runs first"
     )
+    parser.add_argument(
+        "--store-times",
+        action="store_true",
+        help="store the processor seconds of what was run, for the time left",
+    )
     args = parser.parse_args()
     if args.full:
         make_stored()
@@ -207,6 +229,8 @@ def main() -> None:
         flush=True,
     )
     runs = {path.stem: reproduce(path, args.out, clock) for path in tutorials}
+    if args.store_times:
+        store_seconds(clock.used)
     complaints = [c for _, some in runs.values() for c in some]
     rows = [row for found, _ in runs.values() for row in found]
     ours = [row for row in rows if row.get("source") is None]
