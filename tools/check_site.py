@@ -19,7 +19,6 @@ WIDTH, COLUMNS = 88, 7
 # Lines of code, outputs and tables that are still wider; the lists are meant to become empty.
 LONG_CODE: set[str] = set()
 WIDE_OUTPUT = {
-    *("05_equivalence",),
     *("04_table", "08_conditional", "20_conditioner", "23_coupling"),
     *(
         "09_tables",
@@ -32,10 +31,7 @@ WIDE_OUTPUT = {
     ),
     "70_densities",
 }
-WIDE_TABLES = {
-    *("05_equivalence",),
-    *("08_conditional",),
-}
+WIDE_TABLES: set[str] = set()
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 
 
