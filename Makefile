@@ -22,11 +22,14 @@ $(STAMP): requirements.lock settings.ini setup.py pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-.PHONY: venv reproduce test test-slow
+.PHONY: venv reproduce reproduce-full test test-slow
 venv: $(STAMP)  ## Make .venv from requirements.lock
 
 reproduce: $(STAMP)  ## Execute every tutorial (NB=03: one), write results/, end with the table of figures
 	@$(BIN)/python tools/reproduce.py $(NB)
+
+reproduce-full: $(STAMP)  ## Make the stored long runs again, then reproduce; says first how long it takes
+	@$(BIN)/python tools/reproduce.py --full $(NB)
 
 test: $(STAMP)  ## Run every check but the slow tests and the tutorials
 	@$(BIN)/python tools/run_checks.py

@@ -153,3 +153,15 @@ def write_json(path, figures, settings, machine=None):
     text = {"about": machine or about(), "settings": settings, "figures": figures}
     path.write_text(json.dumps(text, indent=1) + "\n")
     return path
+
+
+def write_arrays(path, arrays):
+    """Write named arrays, compressed, for pages to draw; they stay under 1 MB."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+    if path.stat().st_size > 1_000_000:
+        raise ValueError(
+            f"Expected less than 1 MB in {path.name}, received {path.stat().st_size}"
+        )
+    return path

@@ -6,7 +6,8 @@ Parts: `first` (what first answers wait for, per backend), `speed` (training ste
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
-environment of their own). Each writes `benchmarks/results/PART.json`.
+environment of their own), `gallery` (the long runs that a tutorial draws; only
+where it is named). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images")
+NAMED_ONLY = ("peers", "images", "gallery")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -132,6 +133,15 @@ def run_images(args, settings):
         figures, found, machines = measure_part(part, args, args.out / "images.json")
     settings.update(found)
     return figures, machines
+
+
+def run_gallery(args, settings):
+    from benchmarks.gallery import measure_gallery
+
+    settings.clear()
+    figures, found, machine = measure_gallery(args.out)
+    settings.update(found)
+    return figures, machine
 
 
 def parse(argv=None):

@@ -382,6 +382,14 @@ def split_context(
         )
     return inputs["x"], inputs.get("context")
 
+# %% ../nbs/02_events.ipynb #more-help
+def with_help(
+    message: str,  # What is wrong, and the first remedy
+    section: str,  # A heading of the page
+) -> str:
+    "The message, and where the book has more."
+    return f'{message}\nMore in the book: "When it goes wrong", {section}.'
+
 # %% ../nbs/02_events.ipynb #batch-events
 def batch_events(
     batch,  # What a data set gives: events, `(events, ...)`, or a dictionary

@@ -16,6 +16,7 @@ from keras import ops
 from .bijector import Bijector, build_conditioner, check_conditioner
 from .conditioner import MLPConditioner, check_hidden
 from .covariance import carried_variances, widen
+from .events import with_help
 from .mixture import FAMILIES, MixtureCDF, point_width
 from gaussflow.scalar import (
     ScalarBijection,
@@ -111,12 +112,12 @@ class ScalarLayer(Bijector):
         fit = self.scalar.fit_inverse if rows.backwards else self.scalar.fit
         fits = [fit(x, (rows.seed, block, i), **options) for i, x in numbers.items()]
         if fits[0] is None:
-            warnings.warn(
+            text = (
                 f"{type(self.scalar).__name__} has no start from data: its layers are "
                 "left as they are. Give it a method fit(x, seed) that returns its "
-                "parameters by name.",
-                stacklevel=2,
+                "parameters by name."
             )
+            warnings.warn(with_help(text, "It starts slowly"), stacklevel=2)
             return
         one = rows.average_shared and getattr(self.conditioner, "shares_output", False)
         for name in self.scalar.param_sizes:

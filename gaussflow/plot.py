@@ -811,8 +811,9 @@ def layer_strip(
     color: Any | None = None,  # One number for each point; `None`: where it starts
     size: float = 2.5,  # Area of a point in points squared
     panel: float = 2.05,  # Width of a panel in inches
+    to_latent: bool = True,  # Whether the last state is the latent z
 ) -> np.ndarray:  # The axes of the L + 1 panels, flat
-    """Draw the states of a flow from data to latent.
+    """Draw the states of a flow from data to latent, or its first ones.
 
     **Raises** `ValueError` where names and states do not fit.
 
@@ -837,7 +838,7 @@ def layer_strip(
         style = {"color": color, "size": size, "alpha": 0.7, "limits": limits}
         scatter(state, ax=ax, xlabel="", ylabel="", **style)
         font = min(13.0, room / (0.55 * len(title)))
-        last = " $= z$" if i == len(names) > 0 else ""
+        last = " $= z$" if to_latent and i == len(names) > 0 else ""
         ax.set_title(title + last, fontsize=font, fontweight="normal", pad=4)
         ax.tick_params(labelsize=11, pad=0)
         ax.set(xticks=ax.get_yticks(), xlim=ax.get_xlim())

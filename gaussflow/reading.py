@@ -28,6 +28,7 @@ from gaussflow.events import (
     read_events,
     repeat_row,
     split_context,
+    with_help,
 )
 from .standardize import RunningMoments, less_offset
 from .table import SEVERITIES, TableReport, inspect_table
@@ -297,20 +298,23 @@ def advise(
         report.columns,
     )
     unbounded = [kind for kind, why in SEVERITIES.items() if why == "unbounded"]
-    for title, kinds in (
+    for title, kinds, section in (
         (
             "the likelihood of this table has no bound, and its density no "
             "meaning there",
             unbounded,
+            "The loss is NaN",
         ),
         (
             "this flow takes the data in raw units, which it learns slowly or "
             "not at all",
             ["units"],
+            "It starts slowly",
         ),
     ):
         if lines := [f"  {line}" for kind in kinds for line in heard.lines(kind)]:
-            warnings.warn("\n".join([f"fit: {title}:", *lines]), stacklevel=3)
+            text = "\n".join([f"fit: {title}:", *lines])
+            warnings.warn(with_help(text, section), stacklevel=3)
 
 # %% ../nbs/36_reading.ipynb #mapped-dataset
 class MappedDataset(keras.utils.PyDataset):

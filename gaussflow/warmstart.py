@@ -55,7 +55,7 @@ def initialize_flow_from_ig(
     it or is not finite, if columns are constant or linearly dependent, or if a
     conditioner has no last layer that can be set to zero. The flow is then as it was.
 
-    **Source** [Meng, Song & Ermon 2020](https://arxiv.org/abs/2003.01941)
+    **Source** [Meng et al. 2020](https://arxiv.org/abs/2003.01941)
     """
     if not flow.built:
         raise RuntimeError(

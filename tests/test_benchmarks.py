@@ -15,8 +15,13 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import naive, our_worker, peers, whole_job  # noqa: E402
-from benchmarks.measure import ratio, summary, take_turns  # noqa: E402
+from benchmarks import gallery, naive, our_worker, peers, whole_job  # noqa: E402
+from benchmarks.measure import (  # noqa: E402
+    ratio,
+    summary,
+    take_turns,
+    write_arrays,
+)
 from benchmarks.run import main, parse  # noqa: E402
 from benchmarks.speed import measure_speed  # noqa: E402
 from gaussflow.densities import check_density  # noqa: E402
@@ -591,3 +596,27 @@ def test_no_worse_means_by_no_more_than_the_error():
     assert not whole_job.no_worse(noise + 0.1, noise)
     wide = noise + np.array([[0.0], [0.2], [-0.1]])  # seeds that differ by more
     assert whole_job.no_worse(wide, noise)
+
+
+def test_arrays_are_stored_while_they_are_small(tmp_path):
+    path = write_arrays(tmp_path / "deep/a.npz", {"map": np.eye(3, dtype="float16")})
+    np.testing.assert_array_equal(np.load(path)["map"], np.eye(3))
+    noise = np.random.default_rng(0).normal(size=200_000)
+    with pytest.raises(ValueError, match="Expected less than 1 MB in b.npz"):
+        write_arrays(tmp_path / "b.npz", {"noise": noise})
+
+
+@pytest.mark.slow
+def test_the_gallery_writes_what_its_page_draws(tmp_path):
+    few = {"points": 400, "batch_size": 100, "epochs": 1, "grid": 8, "lost_points": 50}
+    few |= {"densities": ["rings", "checkerboard"], "seeds": [0, 1]}
+    figures, settings, _ = gallery.measure_gallery(tmp_path, few)
+    stored = json.loads((tmp_path / "gallery.json").read_text())
+    assert stored["figures"] == figures and stored["settings"] == settings
+    arrays = np.load(tmp_path / "gallery.npz")
+    for name in few["densities"]:
+        assert len(figures[f"coupling_{name}_gap"]) == 2
+        assert arrays[f"marginal_{name}_map"].shape == (8, 8)
+        assert arrays[f"coupling_{name}_lost"].shape == (50,)
+        assert f"coupling_{name}_gap_4_blocks_4_epochs" in figures
+    assert all(0 < share < 1 for share in figures["coupling_checkerboard_outside"])

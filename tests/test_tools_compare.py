@@ -68,7 +68,7 @@ def test_missing_picture():
 
 
 @pytest.mark.parametrize(
-    ("floor", "ours", "met"),
+    ("target", "ours", "met"),
     [
         ("<= 1.15", 1.15, True),
         ("<= 1.15", 1.151, False),
@@ -80,8 +80,8 @@ def test_missing_picture():
         ("<= 1.15", float("nan"), False),
     ],
 )
-def test_floor(floor, ours, met):
-    assert reproduce.is_met({"ours": ours, "floor": floor}) is met
+def test_target(target, ours, met):
+    assert reproduce.is_met({"ours": ours, "target": target}) is met
 
 
 def test_table_says_who_missed():
@@ -90,9 +90,14 @@ def test_table_says_who_missed():
             "quantity": "final loss",
             "source": 1.2587,
             "ours": 1.1301,
-            "floor": "<= 1.15",
+            "target": "<= 1.15",
         },
-        {"quantity": "fresh", "source": None, "ours": [1.18, 1.25], "floor": "<= 1.20"},
+        {
+            "quantity": "fresh",
+            "source": None,
+            "ours": [1.18, 1.25],
+            "target": "<= 1.20",
+        },
     ]
     lines = reproduce.table(rows).splitlines()
     assert len({len(line) for line in lines}) == 1
@@ -110,3 +115,21 @@ def test_table_says_who_missed():
         "<= 1.20",
         "NO",
     ]
+
+
+def test_the_source_has_a_column_only_where_it_says_something():
+    rows = [{"quantity": "loss", "ours": 1.0, "target": None}]
+    assert "source" not in reproduce.table(rows)
+    assert "source" in reproduce.table([rows[0] | {"source": 1.2}])
+
+
+def test_clock_scales_the_stored_times(monkeypatch):
+    monkeypatch.setattr(reproduce, "stored_seconds", lambda: {"a": 100.0, "b": 200.0})
+    clock = reproduce.Clock(["a", "b"])
+    assert clock.whole() == "5 min"
+    now = reproduce.time.perf_counter()
+    clock.start = now - 40.0
+    assert clock.left("a", 40.0) == "about 4 min left"
+    clock.done, clock.start = 100.0, now - 200.0
+    assert clock.left("b", 0.0) == "about 7 min left"  # half as fast as stored
+    assert reproduce.Clock(["a", "c"]).whole() == "2 min and 1 unknown"

@@ -10,7 +10,7 @@ import reproduce
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-ROWS = 'results = [{"quantity": "loss", "source": 1.2587, "ours": np.float64(1.13), "floor": "<= 1.15"}]'
+ROWS = 'results = [{"quantity": "loss", "source": 1.2587, "ours": np.float64(1.13), "target": "<= 1.15"}]'
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsy
     before = tutorial.read_bytes()
     rows, differs = reproduce.reproduce(tutorial, tmp_path / "results")
     assert rows == [
-        {"quantity": "loss", "source": 1.2587, "ours": 1.13, "floor": "<= 1.15"}
+        {"quantity": "loss", "source": 1.2587, "ours": 1.13, "target": "<= 1.15"}
     ]
     assert [d.split(":")[1] for d in differs] == [
         " cell talk",
@@ -49,6 +49,24 @@ def test_reproduce_writes_notebook_figures_and_numbers(tutorial, tmp_path, capsy
     executed = nbformat.read(folder / "21_flow.ipynb", as_version=4)
     assert [o.text for o in executed.cells[2].outputs] == ["a\nb\n"]
     assert "cell   3/5" in capsys.readouterr().out
+
+
+def test_a_tutorial_without_numbers_is_run_all_the_same(tutorial, tmp_path):
+    book = nbformat.read(tutorial, as_version=4)
+    del book.cells[4]
+    nbformat.write(book, tutorial)
+    assert reproduce.reproduce(tutorial, tmp_path / "results")[0] == []
+
+
+def test_times_are_stored_and_kept(tutorial, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "STORED", tmp_path)
+    reproduce.store_seconds({"02_two": 12.4})
+    clock = reproduce.Clock(["21_flow"])
+    reproduce.reproduce(tutorial, tmp_path / "results", clock)
+    assert clock.used["21_flow"] > 0.1
+    reproduce.store_seconds(clock.used)
+    assert list(reproduce.stored_seconds()) == ["02_two", "21_flow"]
+    assert reproduce.stored_seconds()["02_two"] == 12
 
 
 def test_a_failing_cell_stops_the_run(tutorial):

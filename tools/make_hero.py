@@ -1,6 +1,6 @@
 """Draw the picture of the landing page: eight densities and, below each, the coupling flow that learned it from points.
 
-The recipe is that of the gallery (tutorial 12): 50,000 points, the factory's own flow, seed 0. About twenty minutes on two cores. The
+The recipe is that of the gallery (tutorial 12) with twice its steps: 50,000 points, seed 0. About twenty minutes on two cores. The
 grids are kept in a file that git ignores, so that a second call only draws: `python tools/make_hero.py`.
 """
 

@@ -1,14 +1,16 @@
-"""Execute the tutorials from top to bottom and set their figures beside the source's and the floors.
+"""Execute the tutorials from top to bottom and end with a table of their numbers and targets.
 
-A tutorial names its figures in a variable `results`: a list of rows, each a dict with `quantity`, `source` (the
-source notebook's printed figure, a number or text, None where it has none), `ours` (a number, or a list of them), and
-`floor` (text such as "<= 1.15", each of ours is held to it, or None).
+A tutorial may name its numbers in a variable `results`: a list of rows, each a dict with `quantity`, `ours` (a number, or
+a list of them), and `target` (text such as "<= 1.15", each of ours is held to it, or None). Page 90, which runs last,
+adds `source`, the number that the source notebook prints. `--full` first makes the stored runs that pages draw.
 """
 
 import argparse
 import base64
 import json
 import re
+import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,9 +20,13 @@ import compare_outputs
 import nbformat
 
 COLLECT = (
-    "import json; print(json.dumps(results, default=lambda value: value.tolist()))"
+    "import json; print(json.dumps(globals().get('results', []), "
+    "default=lambda value: value.tolist()))"
 )
-FLOOR = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
+TARGET = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
+
+STORED = nb.ROOT / "benchmarks/results"
+STUDIES = ("gallery",)  # what `python -m benchmarks.run` makes for tutorials
 
 
 def show(value: object) -> str:
@@ -37,8 +43,8 @@ def show(value: object) -> str:
 
 
 def is_met(row: dict) -> bool | None:
-    "Whether each of our figures holds the floor; None where there is nothing to hold."
-    found = FLOOR.match(str(row.get("floor") or ""))
+    "Whether each of our numbers meets the target; None where there is none."
+    found = TARGET.match(str(row.get("target") or ""))
     if not found:
         return None
     ours = row["ours"] if isinstance(row["ours"], list) else [row["ours"]]
@@ -47,16 +53,19 @@ def is_met(row: dict) -> bool | None:
 
 
 def table(rows: list[dict]) -> str:
-    "Quantity, source, ours, floor, as a Markdown table that also reads well in a terminal."
-    head = ["quantity", "source notebook", "ours", "floor", "met"]
+    "Quantity, ours, target, met, and the source where a row has one, as a Markdown table that also reads well in a terminal."
+    keys = ["ours", "target"]
+    if any(row.get("source") is not None for row in rows):
+        keys = ["source", *keys]
     body = [
         [
             row["quantity"],
-            *(show(row.get(k)) for k in ("source", "ours", "floor")),
+            *(show(row.get(key)) for key in keys),
             {None: "", True: "yes", False: "NO"}[is_met(row)],
         ]
         for row in rows
     ]
+    head = ["quantity", *keys, "met"]
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     lines = [
         " | ".join(text.ljust(w) for text, w in zip(line, widths, strict=True))
@@ -66,6 +75,57 @@ def table(rows: list[dict]) -> str:
     return "\n".join(
         f"| {line} |" if i != 1 else f"|-{line}-|" for i, line in enumerate(lines)
     )
+
+
+def stored_seconds() -> dict[str, float]:
+    "Processor seconds that each tutorial took when they were last stored: an upper estimate for two cores."
+    path = STORED / "tutorials.json"
+    return json.loads(path.read_text())["seconds"] if path.exists() else {}
+
+
+def processor_seconds() -> float:
+    "What the kernels that have ended used."
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def store_seconds(found: dict[str, float]) -> None:
+    "Renew the stored times of the tutorials that were run."
+    seconds = stored_seconds() | {name: round(value) for name, value in found.items()}
+    text = json.dumps({"seconds": dict(sorted(seconds.items()))}, indent=1)
+    (STORED / "tutorials.json").write_text(text + "\n", encoding="utf-8")
+
+
+def minutes(seconds: float) -> str:
+    "A time for people."
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+class Clock:
+    "How long the rest takes: the stored times, scaled by how this machine did so far."
+
+    def __init__(self, names: list[str]) -> None:
+        self.stored, self.names = stored_seconds(), names
+        self.start, self.done = time.perf_counter(), 0.0
+        self.used: dict[str, float] = {}
+
+    def whole(self) -> str:
+        "The stored time of all, as text."
+        known = [self.stored[name] for name in self.names if name in self.stored]
+        unknown = len(self.names) - len(known)
+        return minutes(sum(known)) + (f" and {unknown} unknown" if unknown else "")
+
+    def left(self, name: str, used: float) -> str:
+        "The time left after `used` seconds of the tutorial `name`, as text."
+        if not self.stored:
+            return ""
+        here = self.stored.get(name, used)
+        later = self.names[self.names.index(name) + 1 :]
+        rest = max(here - used, 0) + sum(self.stored.get(n, 0) for n in later)
+        past = self.done + min(used, here)
+        passed = time.perf_counter() - self.start
+        pace = passed / past if past > 30 else 1.0
+        return f"about {minutes(rest * pace)} left"
 
 
 def save(book, rows: list[dict], folder: Path) -> int:
@@ -90,20 +150,27 @@ def save(book, rows: list[dict], folder: Path) -> int:
     return len(pictures)
 
 
-def reproduce(path: Path, out: Path) -> tuple[list[dict], list[str]]:
+def reproduce(
+    path: Path, out: Path, clock: Clock | None = None
+) -> tuple[list[dict], list[str]]:
     "Run one tutorial, keep what it made, and return its rows and where it differs from what is stored."
-    start = time.perf_counter()
+    start, clock = time.perf_counter(), clock or Clock([path.stem])
+    before = processor_seconds()
 
     def progress(i: int, n: int, cell: object) -> None:
         if cell.cell_type == "code":
+            used = time.perf_counter() - start
             print(
-                f"{path.stem}  cell {i + 1:3d}/{n}  {time.perf_counter() - start:6.0f} s  {cell.id}",
+                f"{path.stem}  cell {i + 1:3d}/{n}  {used:6.0f} s  {cell.id:22}"
+                f"  {clock.left(path.stem, used)}".rstrip(),
                 flush=True,
             )
 
     book, printed = nb.execute(path, extra=COLLECT, each=progress)
     rows = json.loads(printed.strip().splitlines()[-1])
     pictures = save(book, rows, out / path.stem)
+    clock.done += clock.stored.get(path.stem, 0)
+    clock.used[path.stem] = processor_seconds() - before
     print(
         f"{path.stem}: {pictures} figures, {len(rows)} numbers, {time.perf_counter() - start:.0f} s",
         flush=True,
@@ -111,6 +178,23 @@ def reproduce(path: Path, out: Path) -> tuple[list[dict], list[str]]:
     return rows, [
         f"{path.name}: {c}" for c in compare_outputs.compare(nb.read(path), book)
     ]
+
+
+def make_stored() -> None:
+    "Make the stored runs again, and say beforehand how long it took the last time."
+    before = {
+        name: json.loads((STORED / f"{name}.json").read_text())["figures"]["seconds"]
+        for name in STUDIES
+    }
+    said = ", ".join(f"{name} {minutes(v)}" for name, v in before.items())
+    print(
+        f"Stored runs first, {minutes(sum(before.values()))} as last measured: {said}.",
+        "Times and peers are not among them: `python -m benchmarks.run` makes those.",
+        sep="\n",
+        flush=True,
+    )
+    command = [sys.executable, "-m", "benchmarks.run", *STUDIES]
+    subprocess.run(command, cwd=nb.ROOT, check=True)
 
 
 def main() -> None:
@@ -126,18 +210,33 @@ def main() -> None:
         action="store_true",
         help="fail where the outputs differ from the stored ones",
     )
+    parser.add_argument(
+        "--full", action="store_true", help="make the stored runs first"
+    )
+    parser.add_argument(
+        "--store-times",
+        action="store_true",
+        help="store the processor seconds of what was run, for the time left",
+    )
     args = parser.parse_args()
+    if args.full:
+        make_stored()
     tutorials = nb.select(args.names, only="tutorial")
+    clock = Clock([path.stem for path in tutorials])
     print(
-        f"{len(tutorials)} tutorials, results in {args.out.name}/; a tutorial trains for minutes",
+        f"{len(tutorials)} tutorials, {clock.whole()} as last measured; "
+        f"results in {args.out.name}/",
         flush=True,
     )
-    runs = [reproduce(path, args.out) for path in tutorials]
-    rows, complaints = (
-        [r for run, _ in runs for r in run],
-        [c for _, some in runs for c in some],
-    )
-    (args.out / "table.md").write_text(table(rows) + "\n", encoding="utf-8")
+    runs = {path.stem: reproduce(path, args.out, clock) for path in tutorials}
+    if args.store_times:
+        store_seconds(clock.used)
+    complaints = [c for _, some in runs.values() for c in some]
+    rows = [row for found, _ in runs.values() for row in found]
+    ours = [row for row in rows if row.get("source") is None]
+    beside = [row for row in rows if row.get("source") is not None]
+    tables = "\n\n".join(table(part) for part in (ours, beside) if part)
+    (args.out / "table.md").write_text(tables + "\n", encoding="utf-8")
     if complaints:
         print(
             "Not as stored (another machine or version rounds, and trains, a little differently):",
@@ -146,10 +245,10 @@ def main() -> None:
         )
     missed = sum(is_met(row) is False for row in rows)
     held = sum(is_met(row) is not None for row in rows)
-    print(f"\n{table(rows)}\n\n{held - missed} of {held} floors met")
+    print(f"\n{tables}\n\n{held - missed} of {held} targets met")
     sys.exit(
         bool(args.compare and complaints)
-    )  # a missed floor is a result, shown above and on its page
+    )  # a missed target is a result, shown above and on its page
 
 
 if __name__ == "__main__":
