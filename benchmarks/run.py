@@ -6,7 +6,7 @@ Parts: `first` (what first answers wait for, per backend), `speed` (training ste
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
-environment of their own). Each writes `benchmarks/results/PART.json`.
+environment of their own), `tables` (estimators on tables, likewise). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images")
+NAMED_ONLY = ("peers", "images", "tables")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -131,6 +131,15 @@ def run_images(args, settings):
     return figures, machines
 
 
+def run_tables(args, settings):
+    from benchmarks.tables import measure_part
+
+    settings.clear()
+    figures, found, machines = measure_part(args, args.out / "tables.json")
+    settings.update(found)
+    return figures, machines
+
+
 def parse(argv=None):
     installed = [
         name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)
@@ -187,7 +196,8 @@ def parse(argv=None):
     peers.add_argument(
         "--data",
         type=Path,
-        help="folder with power-plant.txt and kin8nm.txt, or with mnist10k.npz",
+        help="folder with power-plant.txt, kin8nm.txt and concrete.txt, or with "
+        "mnist10k.npz",
     )
     peers.add_argument(
         "--peer-python",
@@ -198,7 +208,7 @@ def parse(argv=None):
         "--only",
         nargs="+",
         help="parts: of peers pilot, nll, speed; of images families, glow, speed; "
-        "the others stay",
+        "of tables contenders, such as ours or zuko; the others stay",
     )
     peers.add_argument(
         "--families",
@@ -208,7 +218,7 @@ def parse(argv=None):
     peers.add_argument(
         "--datasets",
         nargs="+",
-        help="data of peers, such as 'two moons'; the others stay as stored",
+        help="data of peers and tables, such as 'kin8nm'; the others stay as stored",
     )
     peers.add_argument(
         "--laws",
@@ -247,7 +257,7 @@ def main(argv=None):
         path = write_json(args.out / f"{part}.json", figures, settings, machine)
         print(f"{path.name}: {len(figures)} figures")
         for name, value in figures.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and "median" in value:
                 spread = f"{value['min']:g} to {value['max']:g}"
                 value = f"{value['median']:g} ({spread}, {value['rounds']} rounds)"
             print(f"  {name:48} {value}")

@@ -1272,7 +1272,7 @@ class FlowEstimator(SavedEstimator):
         values, context, weight = seen
         flow, d = self.make_flow(plan, seen, few), plan.num_kept
         if few:
-            flow.compile(jit_compile=False)  # first answers are quick
+            flow.compile("sgd", jit_compile=False)  # first answers are quick
             kind = simple_words(plan.angles, context is not None)
             d += 0 if context is None else context.shape[1]
             said = (
@@ -1326,7 +1326,7 @@ class FlowEstimator(SavedEstimator):
         if callable(self.flow) or (plan.angles and context is not None):
             return flow, lines
         start = self.make_flow(plan, seen, few=True)
-        start.compile(jit_compile=False)
+        start.compile("sgd", jit_compile=False)
         known = ops.convert_to_numpy(start.log_prob(values, context))
         gain = np.asarray(reached, "float64") - known
         error = sem(gain) if len(gain) > 1 else np.inf
