@@ -57,6 +57,7 @@ from .linear import LinearLU
 from .marginal import Grouped, Marginal, MixtureCDFGaussianization
 from .mixture import MixtureCDF
 from .scalar import Additive, Affine
+from .spline import RationalQuadraticSpline
 from .standardize import RunningMoments, Standardize
 from .table import TableReport, inspect_table, short_number, spell_columns
 
@@ -360,6 +361,7 @@ class TablePlan:
         starts: Sequence = (),  # Where each period begins, `(D,)`
         categories: Mapping | None = None,  # Number of a column to its categories
         cells: Mapping | None = None,  # Configuration of their `CategoryTable`
+        repeats: bool = False,  # Whether values repeat in columns without steps
         notes: Sequence = (),  # Lines for the report
     ):
         self.names, self.notes = list(names), list(notes)
@@ -368,6 +370,7 @@ class TablePlan:
         self.starts = np.array(starts, float) if len(starts) else nothing
         self.categories = {int(i): list(v) for i, v in (categories or {}).items()}
         self.coded = sorted(self.categories)
+        self.repeats = bool(repeats)
         self.cells = None if cells is None else CategoryTable(**cells)
         self.constants = {int(i): float(value) for i, value in constants.items()}
         self.steps, self.tops = np.array(steps, float), np.array(tops, float)
@@ -464,6 +467,7 @@ class TablePlan:
             about = finding.columns[0]
             if finding.kind in ("tied", "grid") and about not in handled:
                 lines.append(f"suspicious: {finding}")
+                self.repeats = True
             if finding.kind == "outliers":
                 lines.append(f"suspicious: {finding}")
             i = self.names.index(about)
@@ -497,6 +501,7 @@ class TablePlan:
             "starts": self.starts.tolist(),
             "categories": {str(i): v for i, v in self.categories.items()},
             "cells": self.cells and self.cells.get_config(),
+            "repeats": self.repeats,
             "notes": self.notes,
         }
 
@@ -612,7 +617,7 @@ class TablePlan:
         x: np.ndarray,  # Rows, `(n, D)`
         log_prob: Callable,  # Values on the line `(n, d)` to log-densities `(n,)`
     ) -> np.ndarray:
-        """Log-density per unit of every column, `(n,)`, nats; a cell's mass by its step.
+        """Log-density per unit of every column, `(n,)`, nats; cells by mass over step.
 
         Categories count by their probability.
         """
@@ -631,6 +636,7 @@ def table_layers(
     kind: str,  # One of `FLOWS`
     d: int,  # Columns in the flow
     num_rows: int,  # To be trained on
+    sharp: bool = False,  # Whether values repeat in columns without steps
 ) -> list:
     """Make the layers of a flow for a table, to stand behind its normal start.
 
@@ -649,7 +655,8 @@ def table_layers(
         hidden = (width, width)  # of the context, where there is one
         return [MixtureCDFGaussianization(8, context_hidden=hidden) for _ in range(2)]
     if kind == "maf":
-        scalar = Affine() if d > 100 else MixtureCDF(8)
+        fine = RationalQuadraticSpline(32) if sharp else MixtureCDF(8)
+        scalar = Affine() if d > 100 else fine
         return make_maf(d, 3, (width, width), scalar=scalar).bijectors
     reflectors = min(d, 8)
     if kind == "coupling":
@@ -736,6 +743,7 @@ def table_flow(
     angles: Sequence[int] = (),  # Which of them are angles
     given: bool = False,  # Whether a context comes along
     few: bool = False,  # Whether to leave out what would be trained
+    sharp: bool = False,  # Whether values repeat in columns without steps
 ) -> NormalizingFlow:
     """Make a flow for a table, still to be built and started by `set_start`.
 
@@ -746,7 +754,7 @@ def table_flow(
     """
     line = [i for i in range(d) if i not in angles]
     depends, layers = bool(given or len(angles)), []
-    trained = table_layers(kind, max(len(line), 1), num_rows)
+    trained = table_layers(kind, max(len(line), 1), num_rows, sharp)
     if line:
         turn = few or few_rows(num_rows, len(line))
         layers = normal_layers(len(line), turn, few and depends)
@@ -1259,7 +1267,9 @@ class FlowEstimator(SavedEstimator):
                 )
             return flow
         given = context is not None
-        flow = table_flow(self.flow, d, len(values), plan.angles, given, few)
+        flow = table_flow(
+            self.flow, d, len(values), plan.angles, given, few, plan.repeats
+        )
         shapes = {"x": (None, d)}
         if given:
             shapes["context"] = (None, context.shape[1])
