@@ -193,7 +193,7 @@ def test_few_rows_are_a_shrunk_normal():
     x, other = rng.normal(size=(30, 13)) @ mix, rng.normal(size=(500, 13)) @ mix
     density = gf.FlowDensity(random_state=0).fit(x)
     assert "too few" in density.report_
-    assert "shrunk normal" in density.report_
+    assert "a normal distribution, shrunk" in density.report_
     spread = x.std(axis=0)
     peer = LedoitWolf().fit(x / spread)
     covariance = peer.covariance_ * np.outer(spread, spread)
