@@ -6,8 +6,8 @@ Parts: `first` (what first answers wait for, per backend), `speed` (training ste
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
-environment of their own), `gallery` (the long runs that a tutorial draws; only
-where it is named). Each writes `benchmarks/results/PART.json`.
+environment of their own), `gallery` (the long runs that a tutorial draws) and `tables`
+(estimators on tables), likewise. Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images", "gallery")
+NAMED_ONLY = ("peers", "images", "gallery", "tables")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -144,6 +144,15 @@ def run_gallery(args, settings):
     return figures, machine
 
 
+def run_tables(args, settings):
+    from benchmarks.tables import measure_part
+
+    settings.clear()
+    figures, found, machines = measure_part(args, args.out / "tables.json")
+    settings.update(found)
+    return figures, machines
+
+
 def parse(argv=None):
     installed = [
         name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)
@@ -200,7 +209,8 @@ def parse(argv=None):
     peers.add_argument(
         "--data",
         type=Path,
-        help="folder with power-plant.txt and kin8nm.txt, or with mnist10k.npz",
+        help="folder with power-plant.txt, kin8nm.txt and concrete.txt, or with "
+        "mnist10k.npz",
     )
     peers.add_argument(
         "--peer-python",
@@ -210,8 +220,9 @@ def parse(argv=None):
     peers.add_argument(
         "--only",
         nargs="+",
-        help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); of images families, glow, speed; "
-        "the others stay",
+        help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); "
+        "of images families, glow, speed; "
+        "of tables contenders, such as ours or zuko; the others stay",
     )
     peers.add_argument(
         "--families",
@@ -221,7 +232,7 @@ def parse(argv=None):
     peers.add_argument(
         "--datasets",
         nargs="+",
-        help="data of peers, such as 'two moons'; the others stay as stored",
+        help="data of peers and tables, such as 'kin8nm'; the others stay as stored",
     )
     peers.add_argument(
         "--laws",
@@ -260,7 +271,7 @@ def main(argv=None):
         path = write_json(args.out / f"{part}.json", figures, settings, machine)
         print(f"{path.name}: {len(figures)} figures")
         for name, value in figures.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and "median" in value:
                 spread = f"{value['min']:g} to {value['max']:g}"
                 value = f"{value['median']:g} ({spread}, {value['rounds']} rounds)"
             print(f"  {name:48} {value}")

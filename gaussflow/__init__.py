@@ -15,9 +15,11 @@ from gaussflow.base import (
     StandardLogistic,
     StandardNormal,
     StudentT,
+    UniformAngles,
 )
 from gaussflow.bijector import Bijector, Chain, Inverse
 from gaussflow.bounded import Bounded, Log, Logit
+from gaussflow.circular import CircularSpline
 from gaussflow.conditioner import (
     MLPConditioner,
     ResidualConditioner,
@@ -87,7 +89,12 @@ from gaussflow.linear import (
     apply_reflectors,
     householder_decompose,
 )
-from gaussflow.marginal import Marginal, MixtureCDFGaussianization, ScalarLayer
+from gaussflow.marginal import (
+    Grouped,
+    Marginal,
+    MixtureCDFGaussianization,
+    ScalarLayer,
+)
 from gaussflow.mixture import MixtureCDF, MixtureOfGaussians
 from gaussflow.multiscale import Flatten, MultiScale, Squeeze
 from gaussflow.report import FlowReport, flow_report
@@ -132,6 +139,7 @@ __all__ = [
     "BlockReport",
     "Bounded",
     "Chain",
+    "CircularSpline",
     "ConditionalFlowDensity",
     "ConvConditioner",
     "Coupling",
@@ -144,6 +152,7 @@ __all__ = [
     "FlowRegressor",
     "FlowReport",
     "GaussianizationFlow",
+    "Grouped",
     "Householder",
     "Inverse",
     "InvertibleConv1x1",
@@ -177,6 +186,7 @@ __all__ = [
     "StandardNormal",
     "Standardize",
     "StudentT",
+    "UniformAngles",
     "UniformDequantization",
     "VariationalDequantization",
     "alternating_mask",

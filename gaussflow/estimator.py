@@ -8,6 +8,7 @@ __all__ = ['FlowDensity', 'ConditionalFlowDensity', 'FlowRegressor', 'FlowClassi
 # %% ../nbs/50_estimator.ipynb #imports
 import contextlib
 import importlib
+import io
 import json
 import random
 import tempfile
@@ -22,7 +23,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm, qmc, sem
+from scipy.stats import norm, qmc, sem
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -43,15 +44,20 @@ from sklearn.utils.validation import (
 )
 
 from .backend import apply_rows
+from .base import UniformAngles
+from .bijector import Chain, every_part
 from .bounded import Bounded
+from .circular import CircularSpline
+from .conditioner import MLPConditioner
 from .covariance import choose_shrinkage, few_rows
 from .events import check_count, check_weights, column_names, read_frame
 from .families import make_coupling_flow, make_gaussianization_flow, make_maf
 from .flow import GaussianizationFlow, NormalizingFlow
 from .linear import LinearLU
-from .marginal import MixtureCDFGaussianization
+from .marginal import Grouped, Marginal, MixtureCDFGaussianization
 from .mixture import MixtureCDF
-from .scalar import Affine
+from .scalar import Additive, Affine
+from .spline import RationalQuadraticSpline
 from .standardize import RunningMoments, Standardize
 from .table import TableReport, inspect_table, short_number, spell_columns
 
@@ -181,11 +187,156 @@ def column_bounds(
             )
     return low_high
 
+# %% ../nbs/50_estimator.ipynb #column-periods
+def column_periods(
+    names: Sequence,  # Of the columns
+    circular: Sequence | Mapping | None,  # As `FlowDensity` takes it
+) -> np.ndarray:
+    """Find the period of each column, `(D,)`, 0 where it is no angle.
+
+    **Raises** `ValueError` for another argument, and periods not above 0.
+
+    >>> column_periods(["hour", "price"], {"hour": 24}).tolist()
+    [24.0, 0.0]
+    """
+    periods = np.zeros(len(names))
+    if circular is None:
+        return periods
+    if isinstance(circular, str) or not isinstance(circular, (Mapping, Sequence)):
+        raise ValueError(
+            "Expected circular as a list of columns, or a dictionary of columns and "
+            f"periods such as {{'hour': 24}}, received circular={circular!r}"
+        )
+    if not isinstance(circular, Mapping):
+        circular = dict.fromkeys(circular, 2 * np.pi)
+    for name, period in circular.items():
+        if not (np.isscalar(period) and np.isfinite(period) and period > 0):
+            raise ValueError(
+                f"Expected a period above 0 in circular for {spell_columns([name])}, "
+                f"received {period!r}"
+            )
+        periods[column_index(name, names, "circular")] = period
+    return periods
+
+
+def in_one_period(
+    x: np.ndarray,  # Rows, `(n, D)`
+    periods: np.ndarray,  # `(D,)`, 0 where a column is no angle
+    starts: np.ndarray,  # Where the period begins, `(D,)`
+) -> np.ndarray:
+    """Bring angles into one period; a copy where there are any.
+
+    >>> in_one_period(np.array([[25.0], [-1.0]]), np.array([24]), np.array([0])).ravel()
+    array([ 1., 23.])
+    """
+    some = periods > 0
+    if some.any():
+        x, start, period = np.array(x, "float64"), starts[some], periods[some]
+        angle = x[:, some]
+        turned = start + np.mod(angle - start, period)
+        turned = np.where(turned < start + period, turned, start)
+        inside = (angle >= start) & (angle < start + period)
+        x[:, some] = np.where(inside | np.isnan(angle), angle, turned)
+    return x
+
+# %% ../nbs/50_estimator.ipynb #category-table
+class CategoryTable:
+    """Probabilities of combinations of categories, smoothed.
+
+    **Shapes** codes `(n, k)`, integers from 0 on.
+
+    >>> table = CategoryTable.learn(np.array([[0], [0], [1]]), [2])
+    >>> np.exp(table.log_prob(np.array([[0], [1]]))).round(3).tolist()
+    [0.65, 0.35]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],  # Categories of each column
+        codes: Sequence,  # Combinations seen, `(K, k)`
+        counts: Sequence[float],  # How often, or their weight, `(K,)`
+    ):
+        self.sizes = [int(size) for size in sizes]
+        self.codes = np.array(codes, int).reshape(-1, len(self.sizes))
+        self.counts = np.array(counts, float)
+        self.known = dict(zip(map(tuple, self.codes.tolist()), self.counts))
+        self.margins = [
+            (np.bincount(column, self.counts, size) + 0.5)
+            / (self.counts.sum() + 0.5 * size)
+            for column, size in zip(self.codes.T, self.sizes)
+        ]
+
+    @classmethod
+    def learn(
+        cls,
+        codes: np.ndarray,  # `(n, k)`
+        sizes: Sequence[int],
+        weight: np.ndarray | None = None,  # `(n,)`
+    ) -> "CategoryTable":
+        "Count combinations."
+        seen, which = np.unique(codes.astype(int), axis=0, return_inverse=True)
+        return cls(sizes, seen, np.bincount(which.ravel(), weight))
+
+    def get_config(self) -> dict:
+        "Return what a file in JSON keeps."
+        codes, counts = self.codes.tolist(), self.counts.tolist()
+        return {"sizes": self.sizes, "codes": codes, "counts": counts}
+
+    def log_prob(self, codes: np.ndarray) -> np.ndarray:
+        "Log-probability of combinations, `(n,)`, nats."
+        codes, credit = codes.astype(int), len(self.codes)
+        own = np.array([self.known.get(tuple(row), 0.0) for row in codes.tolist()])
+        apart = np.prod([q[c] for q, c in zip(self.margins, codes.T)], axis=0)
+        return np.log(own + credit * apart) - np.log(self.counts.sum() + credit)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        "Draw combinations, `(n, k)`."
+        total, credit = self.counts.sum(), len(self.codes)
+        seen = self.codes[rng.choice(credit, n, p=self.counts / total)]
+        apart = np.stack([rng.choice(len(q), n, p=q) for q in self.margins], axis=1)
+        return np.where(rng.random((n, 1)) < total / (total + credit), seen, apart)
+
+    def one_hot(self, codes: np.ndarray) -> np.ndarray:
+        "Columns of 0 and 1, one for each category, `(n, sum of sizes)`."
+        parts = [np.eye(s)[c] for s, c in zip(self.sizes, codes.astype(int).T)]
+        return np.concatenate(parts, axis=1)
+
+# %% ../nbs/50_estimator.ipynb #check-turns
+def check_turns(
+    names: Sequence,  # Of the columns
+    periods: np.ndarray,  # `(D,)`, 0 where a column is no angle
+    steps: np.ndarray,  # `(D,)`
+    bounds: str | Mapping | None,  # As `FlowDensity` takes them
+    discrete: str | Mapping | None,
+) -> np.ndarray:
+    """Find angles whose steps do not fill the period, and so are no steps, `(D,)`.
+
+    **Raises** `ValueError` for these where the step was asked for, and for an angle
+    with bounds.
+    """
+    turns = np.divide(periods, steps, out=np.zeros(len(names)), where=steps > 0)
+    uneven = np.abs(turns - np.round(turns)) > 1e-6 * np.maximum(turns, 1)
+    for i in np.flatnonzero(periods):
+        label = spell_columns([names[i]])
+        asked = lambda given: isinstance(given, Mapping) and names[i] in given
+        if asked(bounds):
+            raise ValueError(
+                f"Expected {label} as an angle (circular) or inside bounds, received "
+                "both"
+            )
+        if uneven[i] and asked(discrete):
+            raise ValueError(
+                f"Expected {label} in steps that fill its period {periods[i]:g}, "
+                f"received steps of {steps[i]:g} (discrete)"
+            )
+    return uneven
+
 # %% ../nbs/50_estimator.ipynb #table-plan
 class TablePlan:
     """What is done to the columns of a table before a flow sees them, and after.
 
-    **Shapes** tables `(n, D)`, values on the line `(n, d)` without constant columns.
+    **Shapes** tables `(n, D)`, categories by their codes; values `(n, d)` on the line,
+    or in [-pi, pi) for angles, without constant columns and categories.
 
     **Raises** `ValueError` for columns that are copies or linear combinations of
     others, by name, and where no column varies.
@@ -206,15 +357,29 @@ class TablePlan:
         tops: Sequence,  # `(D,)`, largest value
         low: Sequence,  # `(D,)`
         high: Sequence,
+        periods: Sequence = (),  # `(D,)`, 0 where a column is no angle
+        starts: Sequence = (),  # Where each period begins, `(D,)`
+        categories: Mapping | None = None,  # Number of a column to its categories
+        cells: Mapping | None = None,  # Configuration of their `CategoryTable`
+        repeats: bool = False,  # Whether values repeat in columns without steps
         notes: Sequence = (),  # Lines for the report
     ):
         self.names, self.notes = list(names), list(notes)
+        nothing = np.zeros(len(self.names))
+        self.periods = np.array(periods, float) if len(periods) else nothing
+        self.starts = np.array(starts, float) if len(starts) else nothing
+        self.categories = {int(i): list(v) for i, v in (categories or {}).items()}
+        self.coded = sorted(self.categories)
+        self.repeats = bool(repeats)
+        self.cells = None if cells is None else CategoryTable(**cells)
         self.constants = {int(i): float(value) for i, value in constants.items()}
         self.steps, self.tops = np.array(steps, float), np.array(tops, float)
         self.origins = np.array(origins, float)
         self.low, self.high = np.array(low, float), np.array(high, float)
-        kept = [i for i in range(len(self.names)) if i not in self.constants]
+        aside = {**self.constants, **self.categories}
+        kept = [i for i in range(len(self.names)) if i not in aside]
         self.kept, self.num_kept = np.array(kept, dtype=int), len(kept)
+        self.angles = [k for k, i in enumerate(kept) if self.periods[i]]
         self.layer = None
         if np.isfinite([self.low[kept], self.high[kept]]).any():
             self.layer = Bounded(self.low[kept], self.high[kept], dtype="float64")
@@ -226,9 +391,18 @@ class TablePlan:
         names: Sequence,  # Of its columns
         bounds: str | Mapping | None = None,  # As `FlowDensity` takes them
         discrete: str | Mapping | None = "auto",
+        circular: Sequence | Mapping | None = None,
+        categories: Mapping | None = None,  # Number of a column to its categories
+        weight: np.ndarray | None = None,  # `(n,)`
     ) -> "TablePlan":
         "Look at a table and decide."
-        report = inspect_table(x, columns=names)
+        periods, categories = column_periods(names, circular), categories or {}
+        starts = np.where(x.min(axis=0) >= 0, 0.0, -periods / 2)
+        x = in_one_period(x, periods, starts)
+        some = [i for i in range(len(names)) if i not in categories]
+        if not some:
+            raise ValueError("Expected one column or more that is not categorical")
+        report = inspect_table(x[:, some], columns=[names[i] for i in some])
         for kind in ("copy", "linear"):
             if found := [f for f in report if f.kind == kind]:
                 raise ValueError(
@@ -236,19 +410,27 @@ class TablePlan:
                     + " ".join(map(str, found[:3]))
                 )
         alike = report.columns_with("constant")
-        constants = {i: x[0, i] for i, name in enumerate(names) if name in alike}
+        constants = {i: x[0, i] for i in some if names[i] in alike}
         constants = {
             i: v for i, v in constants.items() if np.ptp(x[:, i]) <= 1e-9 * abs(v)
         }
-        if len(constants) == len(names):
+        if len(constants) == len(some):
             raise ValueError(
                 "Expected at least one column that varies, received constant "
                 f"{spell_columns(names)}"
             )
         steps = find_steps(x, names, discrete, report)
-        steps[list(constants)] = 0.0
+        steps[[*constants, *categories]] = 0.0
+        uneven = check_turns(names, periods, steps, bounds, discrete)
+        steps[uneven] = 0.0
         low, high = column_bounds(x, names, bounds, steps, report)
-        plan = cls(names, constants, steps, x.min(axis=0), x.max(axis=0), low, high)
+        low[periods > 0], high[periods > 0] = -np.inf, np.inf
+        cells = None
+        if coded := sorted(categories):
+            sizes = [len(categories[i]) for i in coded]
+            cells = CategoryTable.learn(x[:, coded], sizes, weight).get_config()
+        ends, turns = (x.min(axis=0), x.max(axis=0)), (periods, starts)
+        plan = cls(names, constants, steps, *ends, low, high, *turns, categories, cells)
         plan.notes = plan.describe(report)
         return plan
 
@@ -260,6 +442,11 @@ class TablePlan:
             if i in self.constants:
                 value = short_number(self.constants[i], 6)
                 lines.append(f"{label} is always {value}: set aside, and given back.")
+            if i in self.categories:
+                lines.append(f"{label} has {len(self.categories[i])} categories.")
+            if self.periods[i]:
+                low, period = (short_number(v, 6) for v in self.turn(i))
+                lines.append(f"{label} is an angle: period {period}, from {low} on.")
             low = self.low[i] + self.steps[i] / 2
             high = self.high[i] - self.steps[i] / 2
             if np.isfinite([low, high]).any():
@@ -275,12 +462,26 @@ class TablePlan:
             )
         handled = {self.names[i] for i in np.flatnonzero(self.steps)}
         handled |= {self.names[i] for i in self.constants}
+        pairs = []
         for finding in report:
             about = finding.columns[0]
             if finding.kind in ("tied", "grid") and about not in handled:
                 lines.append(f"suspicious: {finding}")
+                self.repeats = True
             if finding.kind == "outliers":
                 lines.append(f"suspicious: {finding}")
+            i = self.names.index(about)
+            free = np.isinf([self.low[i], self.high[i]]).all() and not self.periods[i]
+            if finding.kind == "bounded" and free and i not in self.constants:
+                share = "outside 0 to 1" in finding.message
+                pairs.append(f"{about!r}: {'(0, 1)' if share else '(0, None)'}")
+        if pairs:
+            more = ", ..." if len(pairs) > 4 else ""
+            lines.append(
+                f"suspicious: {len(pairs)} without values beyond 0, or 0 and 1, where "
+                "samples may fall; if these are bounds, pass bounds='auto', or "
+                f"bounds={{{', '.join(pairs[:4])}{more}}}."
+            )
         return lines
 
     def get_config(self) -> dict:
@@ -296,6 +497,11 @@ class TablePlan:
             "tops": self.tops.tolist(),
             "low": finite(self.low),
             "high": finite(self.high),
+            "periods": self.periods.tolist(),
+            "starts": self.starts.tolist(),
+            "categories": {str(i): v for i, v in self.categories.items()},
+            "cells": self.cells and self.cells.get_config(),
+            "repeats": self.repeats,
             "notes": self.notes,
         }
 
@@ -306,9 +512,15 @@ class TablePlan:
         high = [np.inf if end is None else end for end in config["high"]]
         return cls(**{**config, "low": low, "high": high})
 
+    def turn(self, column: int) -> tuple:
+        "Start and period of an angle."
+        return self.starts[column], self.periods[column]
+
     def middle(self) -> np.ndarray:
         "A value between the ends of each column, `(D,)`: where chains start."
-        return self.on_steps((self.origins + self.tops)[None] / 2)[0]
+        middle = self.on_steps((self.origins + self.tops)[None] / 2)[0]
+        middle[self.coded] = np.floor(middle[self.coded])
+        return middle
 
     def on_steps(self, x: np.ndarray) -> np.ndarray:
         "Round columns in steps to the nearest one; a copy where there are any."
@@ -317,7 +529,11 @@ class TablePlan:
             x = np.array(x, "float64")
             places = np.round((x[:, some] - self.origins[some]) / self.steps[some])
             x[:, some] = self.origins[some] + places * self.steps[some]
-        return x
+        return in_one_period(x, self.periods, self.starts)
+
+    def given(self, x: np.ndarray) -> np.ndarray | None:
+        "Categories of rows as columns of 0 and 1, a context; `None` without any."
+        return self.cells and self.cells.one_hot(x[:, self.coded])
 
     def enter(
         self,
@@ -333,14 +549,20 @@ class TablePlan:
         for i, value in self.constants.items():
             change[np.abs(x[:, i] - value) > 1e-6 * max(abs(value), 1e-300)] = -np.inf
         values = self.on_steps(x) + (noise - 0.5) * self.steps
+        turned = self.periods > 0
+        if turned.any():
+            scale = 2 * np.pi / self.periods[turned]
+            angle = (values[:, turned] - self.starts[turned]) * scale
+            values[:, turned] = np.mod(angle, 2 * np.pi) - np.pi
+            change += np.log(scale).sum()
         values = np.ascontiguousarray(values[:, self.kept])
         if self.layer is None:
             return values, change
         values, log_det = apply_rows(self.layer.forward_and_log_det, values)
         return values, change + log_det
 
-    def leave(self, values: np.ndarray) -> np.ndarray:
-        "Bring values on the line `(n, d)` back to rows `(n, D)`."
+    def leave(self, values: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
+        "Bring values `(n, d)`, and codes of categories, back to rows `(n, D)`."
         values = np.asarray(values, "float64")
         if self.layer is not None:
             values = apply_rows(self.layer.inverse_and_log_det, values)[0]
@@ -348,6 +570,10 @@ class TablePlan:
         x[:, self.kept] = values
         for i, value in self.constants.items():
             x[:, i] = value
+        x[:, self.coded] = 0.0 if codes is None else codes
+        turned = self.periods > 0
+        turns = (x[:, turned] + np.pi) / (2 * np.pi)
+        x[:, turned] = self.starts[turned] + turns * self.periods[turned]
         return self.on_steps(x)
 
     def grid(
@@ -356,7 +582,17 @@ class TablePlan:
         most: int = 200,  # Points
     ) -> np.ndarray:
         "Values of a column, a tenth beyond those seen, in its bounds and on its steps."
+        if column in self.categories:
+            return np.arange(float(len(self.categories[column])))
         first, last = self.origins[column], self.tops[column]
+        if self.periods[column]:
+            start, period = self.turn(column)
+            step = self.steps[column]
+            if not step or period / step > most:
+                return np.linspace(start, start + period, most)
+            all_steps = first + step * np.arange(round(period / step))
+            turned = in_one_period(all_steps[:, None], *np.array([[period], [start]]))
+            return np.sort(turned[:, 0])
         more = 0.1 * (last - first)
         room = 1e-6 * (last - first)
         low = max(first - more, self.low[column] + room)
@@ -381,12 +617,16 @@ class TablePlan:
         x: np.ndarray,  # Rows, `(n, D)`
         log_prob: Callable,  # Values on the line `(n, d)` to log-densities `(n,)`
     ) -> np.ndarray:
-        "Log-density per unit of every column, `(n,)`, nats; a cell's mass by its step."
+        """Log-density per unit of every column, `(n,)`, nats; cells by mass over step.
+
+        Categories count by their probability.
+        """
         found = []
         for noise in self.cell_points():
             values, log_det = self.enter(x, noise)
             found.append(np.asarray(log_prob(values), "float64") + log_det)
-        return logsumexp(found, axis=0) - np.log(len(found))
+        mass = self.cells.log_prob(x[:, self.coded]) if self.cells else 0.0
+        return logsumexp(found, axis=0) - np.log(len(found)) + mass
 
 # %% ../nbs/50_estimator.ipynb #table-layers
 FLOWS = ("maf", "coupling", "gaussianization")  # what `flow=` may name
@@ -396,6 +636,7 @@ def table_layers(
     kind: str,  # One of `FLOWS`
     d: int,  # Columns in the flow
     num_rows: int,  # To be trained on
+    sharp: bool = False,  # Whether values repeat in columns without steps
 ) -> list:
     """Make the layers of a flow for a table, to stand behind its normal start.
 
@@ -414,7 +655,8 @@ def table_layers(
         hidden = (width, width)  # of the context, where there is one
         return [MixtureCDFGaussianization(8, context_hidden=hidden) for _ in range(2)]
     if kind == "maf":
-        scalar = Affine() if d > 100 else MixtureCDF(8)
+        fine = RationalQuadraticSpline(32) if sharp else MixtureCDF(8)
+        scalar = Affine() if d > 100 else fine
         return make_maf(d, 3, (width, width), scalar=scalar).bijectors
     reflectors = min(d, 8)
     if kind == "coupling":
@@ -449,30 +691,128 @@ def normal_start(
 
 # %% ../nbs/50_estimator.ipynb #normal-layers
 def normal_layers(
-    d: int,  # Columns in the flow
+    d: int,  # Columns on the line
+    turn: bool = True,  # Whether by their covariance
+    depends: bool = False,  # Whether their mean depends on what is given
 ) -> list:
-    "Make the layers in front, still to be set: a flow of them alone is normal."
-    turn = LinearLU("identity", name="covariance")
-    turn.trainable = False
-    return [Standardize(name="units"), *([turn] if d > 1 else [])]
+    "Make the layers of a normal distribution, behind standardised columns."
+    layers = []
+    if depends:
+        line = MLPConditioner(d, hidden=())
+        layers.append(Marginal(Additive(), line, name="regression"))
+    if (turn and d > 1) or depends:
+        layers.append(LinearLU("identity", name="covariance"))
+    for layer in layers:
+        layer.trainable = False
+    return layers
 
 
-def set_normal(
-    flow: NormalizingFlow,  # Built, with `normal_layers` in front
-    values: np.ndarray,  # Rows on the line, `(n, d)`
+def regression_start(
+    u: np.ndarray,  # Standardised columns, `(n, d)`
+    given: np.ndarray,  # What they depend on, `(n, c)`
     weight: np.ndarray | None = None,  # `(n,)`
-) -> tuple:
-    "Set the layers in front to the normal distribution of rows, which is returned."
-    mean, spread, covariance = normal_start(values, weight)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Regress columns linearly, by a covariance that is shrunk where rows are few.
+
+    **Returns** slopes `(c, d)`, what is taken at 0, `(d,)`, and the covariance of the
+    errors, `(d, d)`.
+
+    >>> slope, constant, errors = regression_start(np.ones((9, 2)), np.ones((9, 3)))
+    >>> slope.shape, errors.shape
+    ((3, 2), (2, 2))
+    """
+    c = given.shape[1]
+    center = np.average(given, axis=0, weights=weight)
+    both = np.hstack([given - center, u - np.average(u, axis=0, weights=weight)])
+    joint = np.cov(both, rowvar=False, bias=True, aweights=weight)
+    if few_rows(*both.shape):
+        spread = both.std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        share, target = choose_shrinkage(both / spread)
+        joint = (1 - share) * joint + share * np.diag(target * spread**2)
+    slope = np.linalg.pinv(joint[:c, :c], rcond=1e-8, hermitian=True) @ joint[:c, c:]
+    errors = joint[c:, c:] - joint[c:, :c] @ slope
+    constant = np.average(u, axis=0, weights=weight) - center @ slope
+    return slope, constant, errors + 1e-6 * np.eye(u.shape[1])
+
+# %% ../nbs/50_estimator.ipynb #table-flow
+def table_flow(
+    kind: str,  # One of `FLOWS`
+    d: int,  # Columns in the flow
+    num_rows: int,  # To be trained on
+    angles: Sequence[int] = (),  # Which of them are angles
+    given: bool = False,  # Whether a context comes along
+    few: bool = False,  # Whether to leave out what would be trained
+    sharp: bool = False,  # Whether values repeat in columns without steps
+) -> NormalizingFlow:
+    """Make a flow for a table, still to be built and started by `set_start`.
+
+    **Raises** `ValueError` for another kind.
+
+    >>> len(table_flow("maf", 3, 1000).bijectors)
+    7
+    """
+    line = [i for i in range(d) if i not in angles]
+    depends, layers = bool(given or len(angles)), []
+    trained = table_layers(kind, max(len(line), 1), num_rows, sharp)
+    if line:
+        turn = few or few_rows(num_rows, len(line))
+        layers = normal_layers(len(line), turn, few and depends)
+        layers += [] if few else trained
+    units, context = Standardize(name="units"), {"standardize_context": given}
+    if not len(angles):
+        return GaussianizationFlow([units, *layers], d, **context)
+    hidden = None if few else (32, 32) if num_rows < 1000 else (64, 64)
+    groups, maps = [[i] for i in angles], []
+    for i in angles:
+        first = Marginal(
+            CircularSpline(8 if few else 16), None, hidden, name=f"turn{i}"
+        )
+        more = [] if few else [Marginal(CircularSpline(8), None, hidden)]
+        maps.append(Chain([first, *more]))
+    if line:
+        groups, maps = [*groups, line], [*maps, Chain(layers)]
+    grouped = Grouped(groups, maps, angles)
+    return NormalizingFlow([units, grouped], d, base=UniformAngles(angles), **context)
+
+
+def set_start(
+    flow: NormalizingFlow,  # Of `table_flow`, built
+    values: np.ndarray,  # Rows, `(n, d)`
+    context: np.ndarray | None = None,  # `(n, c)`
+    weight: np.ndarray | None = None,  # `(n,)`
+    angles: Sequence[int] = (),
+) -> None:
+    "Set the layers in front to what rows say before any training."
+    d = values.shape[1]
+    line = np.setdiff1d(np.arange(d), angles)
+    mean, spread, covariance = np.zeros(d), np.ones(d), np.ones((1, 1))
+    if len(line):
+        mean[line], spread[line], covariance = normal_start(values[:, line], weight)
     moments = RunningMoments()
     moments.update(values)
     moments.mean, moments.squares = mean, spread**2 * moments.count
     flow.bijectors[0].adapt_to_moments(moments)
-    for layer in flow.bijectors[1:2]:
-        if layer.name == "covariance":
-            factor = np.linalg.cholesky(covariance)
-            layer.set_rotation(np.linalg.inv(factor).T)
-    return mean, spread, covariance
+    seen = [f(values[:, [i]]) for i in angles for f in (np.cos, np.sin)]
+    if context is not None:
+        moments = RunningMoments()
+        moments.update(context)
+        flow.context_scaling.adapt_to_moments(moments, keep_binary=True)
+        seen.append(ops.convert_to_numpy(flow.given(context, len(context))))
+    parts = {part.name: part for part in every_part(flow.bijectors)}
+    if "regression" in parts:
+        u = ((values - mean) / np.where(spread > 0, spread, 1.0))[:, line]
+        slope, constant, covariance = regression_start(u, np.hstack(seen), weight)
+        head = parts["regression"].conditioner.head
+        head.kernel.assign(-slope)
+        head.bias.assign(-constant)
+    if "covariance" in parts:
+        factor = np.linalg.cholesky(covariance)
+        parts["covariance"].set_rotation(np.linalg.inv(factor).T)
+    for i in angles:
+        layer = parts[f"turn{i}"]
+        for name, value in layer.scalar.fit(values[:, i]).items():
+            getattr(layer, name).assign(value[None])
 
 # %% ../nbs/50_estimator.ipynb #training-plan
 def training_plan(
@@ -542,6 +882,13 @@ def seeded(
         random.setstate(states[1])
 
 # %% ../nbs/50_estimator.ipynb #read-table
+def frame_kind(X) -> str | None:
+    "The package of a frame, `None` for arrays."
+    package = type(X).__module__.split(".")[0]
+    framed = column_names(X) is not None and package in ("pandas", "polars")
+    return package if framed else None
+
+
 def read_table(
     estimator: BaseEstimator,  # Who asks; it remembers number and names of the columns
     X: ArrayLike,  # `(n, D)`
@@ -583,17 +930,103 @@ def read_table(
         )
     return x, names
 
+# %% ../nbs/50_estimator.ipynb #read-mixed
+def is_missing(value) -> bool:
+    "Whether one value of a column of objects is missing."
+    absent = type(value).__name__ in ("NAType", "NaTType")
+    return value is None or absent or (isinstance(value, float) and value != value)
+
+
+def coded_column(
+    values: np.ndarray,  # One column, `(n,)`
+    name,  # Of it
+    known: Sequence | None,  # Its categories, `None` if they are to be found
+    missing: bool,  # Whether missing values are allowed, as NaN
+) -> tuple[np.ndarray, list]:
+    "Codes of categories, `(n,)`, and these. **Raises** `ValueError`, by column."
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
+    gaps = np.array([is_missing(v) for v in values])
+    if gaps.any() and not missing:
+        raise ValueError(
+            f"Expected {spell_columns([name])} of X without missing values, received "
+            f"one in row {int(np.argmax(gaps))}: drop such rows, or give them a "
+            "category of their own"
+        )
+    if known is None:
+        known = sorted(set(values), key=lambda v: (type(v).__name__, v))
+    code = {value: float(i) for i, value in enumerate(known)}
+    strange = [v for v, gap in zip(values, gaps) if not gap and v not in code]
+    if strange:
+        raise ValueError(
+            f"Expected {spell_columns([name])} of X as one of {known[:20]}, received "
+            f"{strange[0]!r}"
+        )
+    return np.array([np.nan if g else code[v] for v, g in zip(values, gaps)]), known
+
+
+def read_mixed(
+    estimator: BaseEstimator,  # Who asks
+    X: ArrayLike,  # `(n, D)`
+    categorical: Sequence | None,  # Columns of categories
+    known: Mapping | None = None,  # Number of a column to its categories, once fitted
+    missing: bool = False,  # Whether missing values are allowed, as NaN
+) -> tuple[np.ndarray, list, dict]:
+    """Read a table with categories by their codes.
+
+    **Returns** `(n, D)` in float64, names, and the categories by number of the column.
+
+    **Raises** `ValueError` as `read_table`, and for a category that was not in `fit`.
+    """
+    reset = known is None
+    if (not reset and not known) or (reset and categorical is None):
+        return *read_table(estimator, X, reset, missing), {}
+    if reset and (isinstance(categorical, str) or not len(categorical)):
+        raise ValueError(
+            "Expected categorical as a list of columns, received "
+            f"categorical={categorical!r}"
+        )
+    names = column_names(X)
+    framed = names is not None
+    X = X if framed else np.array(X)
+    names = names if framed else list(range(X.shape[1] if X.ndim == 2 else 0))
+    if reset:
+        known = {column_index(c, names, "categorical"): None for c in categorical}
+    found, columns = {}, {}
+    for i, options in known.items():
+        if i >= len(names):
+            break  # `read_table` says what is wrong
+        column = np.asarray(X[names[i]] if framed else X[:, i], dtype=object)
+        columns[i], found[i] = coded_column(column, names[i], options, missing)
+    if not framed:
+        X = X.astype(object)
+        for i, codes in columns.items():
+            X[:, i] = codes
+    elif frame_kind(X) == "polars":
+        series = importlib.import_module("polars").Series
+        X = X.with_columns(series(names[i], codes) for i, codes in columns.items())
+    else:
+        X = X.assign(**{names[i]: codes for i, codes in columns.items()})
+    return *read_table(estimator, X, reset, missing), found
+
 # %% ../nbs/50_estimator.ipynb #estimator-state
 def as_json(value, argument: str):
-    "What JSON holds of an argument. **Raises** `ValueError` where it cannot be named."
+    "What JSON holds of a value. **Raises** `ValueError` where it cannot be named."
+    inner = lambda v: as_json(v, argument)
     if isinstance(value, Mapping):
-        return {
-            "pairs": [[as_json(v, argument) for v in pair] for pair in value.items()]
-        }
-    if isinstance(value, (list, tuple)):
-        return [as_json(v, argument) for v in value]
+        return {"pairs": [[inner(k), inner(v)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [inner(v) for v in value]}
+    if isinstance(value, list):
+        return [inner(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return {"array": inner(value.tolist()), "dtype": value.dtype.str}
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, TablePlan):
+        return {"plan": value.get_config()}
+    if isinstance(value, BaseEstimator):
+        params = value.get_params(deep=False)
+        return {"density": type(value).__name__, "params": inner(params)}
     if callable(value):
         name = keras.saving.get_registered_name(value)
         if name != getattr(value, "__name__", None):
@@ -614,18 +1047,28 @@ def as_json(value, argument: str):
 def from_json(value):
     "What `as_json` was given. **Raises** `ValueError` for an unknown function."
     if isinstance(value, list):
-        return tuple(from_json(v) for v in value)
-    if isinstance(value, dict) and "pairs" in value:
-        return {k: from_json(v) for k, v in value["pairs"]}
-    if isinstance(value, dict):
-        found = keras.saving.get_registered_object(value["registered"])
-        if found is None:
-            raise ValueError(
-                f"Expected a registered function {value['registered']!r}, found none: "
-                "import the module that registers it, then load"
-            )
-        return found
-    return value
+        return [from_json(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "pairs" in value:
+        return {from_json(k): from_json(v) for k, v in value["pairs"]}
+    if "tuple" in value:
+        return tuple(from_json(v) for v in value["tuple"])
+    if "array" in value:
+        dtype = object if value["dtype"] == "|O" else np.dtype(value["dtype"])
+        return np.array(value["array"], dtype=dtype)
+    if "plan" in value:
+        return TablePlan.from_config(value["plan"])
+    if "density" in value:
+        kinds = {c.__name__: c for c in (FlowDensity, ConditionalFlowDensity)}
+        return kinds[value["density"]](**from_json(value["params"]))
+    found = keras.saving.get_registered_object(value["registered"])
+    if found is None:
+        raise ValueError(
+            f"Expected a registered function {value['registered']!r}, found none: "
+            "import the module that registers it, then load"
+        )
+    return found
 
 # %% ../nbs/50_estimator.ipynb #flow-bytes
 def flow_bytes(
@@ -647,9 +1090,79 @@ def flow_from_bytes(
         path.write_bytes(content)
         return keras.saving.load_model(path)
 
+# %% ../nbs/50_estimator.ipynb #saved-estimator
+class SavedEstimator(BaseEstimator):
+    "Files of fitted estimators: a zip of JSON and of the files of their parts."
+
+    def parts(self) -> dict:
+        "Names of the files inside, and their bytes."
+        return {f"flow-{i}.keras": flow_bytes(f) for i, f in enumerate(self.flows_)}
+
+    def take_parts(self, files: Sequence[bytes]) -> None:
+        "Put the parts back, in their order."
+        self.flows_ = [flow_from_bytes(content) for content in files]
+
+    def save(
+        self,
+        path: str | PathLike,  # Of the file, or an open one
+    ) -> None:
+        """Write one file: a zip of the flows (`.keras`) and JSON. No pickle.
+
+        **Raises** `ValueError` for arguments that a file cannot hold, such as a
+        function that is not registered with Keras.
+        """
+        check_is_fitted(self)
+        apart = {"flows_", "density_", "densities_"}
+        learned = {k: v for k, v in vars(self).items() if k.endswith("_")}
+        state = {
+            "format": 2,
+            "class": type(self).__name__,
+            "params": {
+                k: as_json(v, k) for k, v in self.get_params(deep=False).items()
+            },
+            "fitted": {k: as_json(v, k) for k, v in learned.items() if k not in apart},
+        }
+        text, parts = json.dumps(state), self.parts()
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("estimator.json", text)
+            for name, content in parts.items():
+                archive.writestr(name, content)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike,  # Of a file that `save` wrote, or an open one
+    ) -> "SavedEstimator":
+        """Read a fitted estimator. Nothing in the file is executed.
+
+        **Raises** `ValueError` for a file of another class or format.
+        """
+        with zipfile.ZipFile(path) as archive:
+            state = json.loads(archive.read("estimator.json"))
+            if (state["format"], state["class"]) != (2, cls.__name__):
+                raise ValueError(
+                    f"Expected a {cls.__name__} in format 2, received a "
+                    f"{state['class']} in format {state['format']}"
+                )
+            files = [archive.read(n) for n in archive.namelist()[1:]]
+        made = cls(**{k: from_json(v) for k, v in state["params"].items()})
+        for name, value in state["fitted"].items():
+            setattr(made, name, from_json(value))
+        made.take_parts(files)
+        return made
+
 # %% ../nbs/50_estimator.ipynb #flow-estimator
-class FlowEstimator(BaseEstimator):
-    """Arguments, training and files of the estimators of this page.
+def simple_words(angles: Sequence[int], given: bool) -> str:
+    "What a density is before it is trained."
+    if given:
+        return "a linear regression with normal errors"
+    if len(angles):
+        return "independent angles, and a linear regression on them"
+    return "a normal distribution"
+
+
+class FlowEstimator(SavedEstimator):
+    """Arguments and training of the densities of this page.
 
     **Raises** `ValueError` from `fit`, for arguments out of range and tables without a
     density; `NotFittedError` before it.
@@ -658,14 +1171,14 @@ class FlowEstimator(BaseEstimator):
     3
     """
 
-    tables = ("plan_",)  # attributes that are plans
-
     def __init__(
         self,
         flow: str | Callable = "maf",  # Or "coupling", "gaussianization", `d -> flow`
         *,
         bounds: str | Mapping | None = None,  # `{"price": (0, None)}`, or "auto"
         discrete: str | Mapping | None = "auto",  # `{"count": 1}`, or `None`: no steps
+        circular: Sequence | Mapping | None = None,  # Angles, or `{"hour": 24}`
+        ensemble: int = 1,  # Members, whose densities are averaged
         epochs: int | None = None,  # At most; `None`: from the rows
         batch_size: int | None = None,  # `None`: from the rows
         learning_rate: float = 3e-3,  # At its peak
@@ -675,54 +1188,55 @@ class FlowEstimator(BaseEstimator):
         verbose: int = 0,  # As in Keras: 1 shows a bar, 2 a line for each epoch
     ):
         self.flow, self.bounds, self.discrete = flow, bounds, discrete
+        self.circular, self.ensemble = circular, ensemble
         self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.validation_fraction = (
-            learning_rate,
-            validation_fraction,
-        )
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
         self.patience, self.random_state, self.verbose = patience, random_state, verbose
 
-    # Training
+    @property
+    def flow_(self) -> NormalizingFlow:
+        "The Keras model, the first one of an ensemble; all are in `flows_`."
+        return self.flows_[0]
 
-    def make_flow(self, seen: tuple, few: bool) -> tuple:
-        "Make a flow with its start, and the normal's parameters or `None`."
-        values, context, weight = seen
-        d, settings = values.shape[1], {"standardize_context": context is not None}
-        if callable(self.flow):
-            flow = self.flow(d)
-            if getattr(flow, "event_shape", None) != (d,):
-                raise ValueError(
-                    f"Expected flow({d}) to make a flow on vectors of {d}, received "
-                    f"{type(flow).__name__} with event_shape="
-                    f"{getattr(flow, 'event_shape', None)}"
-                )
-            return flow, None
-        layers, front = table_layers(self.flow, d, len(values)), normal_layers(d)
-        layers = front if few else [*front[: 1 + few_rows(len(values), d)], *layers]
-        flow = GaussianizationFlow(layers, d, **settings)
-        shapes = {"x": (None, d)}
-        if context is not None:
-            shapes["context"] = (None, context.shape[1])
-        flow.build(shapes)
-        normal = set_normal(flow, values, weight)
-        return flow, normal if context is None else None
+    @property
+    def history_(self) -> dict:
+        "Losses of the first member, nats per row on the line."
+        return self.histories_[0]
 
     def train(self, plan: TablePlan, x, context=None, weight=None) -> list:
-        "Fit `flow_` and `history_` to rows. **Returns** lines for the report."
+        "Fit `flows_` and `histories_` to rows. **Returns** lines for the report."
         n, d = len(x), plan.num_kept
         if not 0 < self.validation_fraction < 1:
             raise ValueError(
                 "Expected validation_fraction between 0 and 1, received "
                 f"{self.validation_fraction!r}"
             )
-        few = n < max(100, 10 * d) and self.epochs is None and context is None
-        few = few and not callable(self.flow)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        rng = np.random.default_rng(seed)
+        members = check_count("ensemble", self.ensemble)
+        d += 0 if context is None else context.shape[1]
+        few = n < max(100, 10 * d) and self.epochs is None and not callable(self.flow)
+        few = few and (context is None or not plan.angles)
+        random = check_random_state(self.random_state)
+        self.flows_, self.histories_, lines = [], [], []
+        for i, seed in enumerate(random.randint(2**31 - 1, size=members)):
+            if few and i > 0:
+                lines.append("An ensemble has one member where nothing is trained.")
+                break
+            seen, left, copies = self.divide(plan, x, context, weight, few, seed)
+            with seeded(int(seed)):
+                flow, history, said = self.train_on(plan, seen, left, few, copies)
+            self.flows_.append(flow)
+            self.histories_.append(history)
+            label = f"Member {i + 1}: " if members > 1 and not few else ""
+            lines += [label + line for line in said]
+        return lines
+
+    def divide(self, plan, x, context, weight, few: bool, seed: int) -> tuple:
+        "Rows to train on and rows held back, on the line, and copies of the former."
+        n, rng = len(x), np.random.default_rng(seed)
         held = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
-        order = rng.permutation(n)
+        order, parts = rng.permutation(n), []
         copies = 4 if plan.steps.any() and not few else 1
-        parts = []
         for rows, times in (
             (order if few else order[held:], copies),
             (order[:held], 1),
@@ -730,27 +1244,52 @@ class FlowEstimator(BaseEstimator):
             noisy = [
                 plan.enter(x[rows], rng.random(x[rows].shape))[0] for _ in range(times)
             ]
-            parts.append(
-                (
-                    np.concatenate(noisy),
-                    None if context is None else np.tile(context[rows], (times, 1)),
-                    None if weight is None else np.tile(weight[rows], times),
-                )
-            )
-        with seeded(seed):
-            return self.train_on(*parts, few, copies)
+            given = None if context is None else np.tile(context[rows], (times, 1))
+            weights = None if weight is None else np.tile(weight[rows], times)
+            parts.append((np.concatenate(noisy), given, weights))
+        return *parts, copies
 
-    def train_on(self, seen: tuple, left: tuple, few: bool, copies: int) -> list:
-        "Train on rows on the line. **Returns** lines for the report."
-        (values, context, weight), d = seen, seen[0].shape[1]
-        self.flow_, normal = self.make_flow(seen, few)
-        self.history_ = {}
+    def make_flow(self, plan: TablePlan, seen: tuple, few: bool) -> NormalizingFlow:
+        "Make a flow with its start."
+        (values, context, weight), d = seen, plan.num_kept
+        if callable(self.flow):
+            if plan.angles:
+                raise ValueError(
+                    f"Expected flow as one of {', '.join(map(repr, FLOWS))} where "
+                    "columns are circular, received a function"
+                )
+            flow = self.flow(d)
+            if getattr(flow, "event_shape", None) != (d,):
+                raise ValueError(
+                    f"Expected flow({d}) to make a flow on vectors of {d}, received "
+                    f"{type(flow).__name__} with event_shape="
+                    f"{getattr(flow, 'event_shape', None)}"
+                )
+            return flow
+        given = context is not None
+        flow = table_flow(
+            self.flow, d, len(values), plan.angles, given, few, plan.repeats
+        )
+        shapes = {"x": (None, d)}
+        if given:
+            shapes["context"] = (None, context.shape[1])
+        flow.build(shapes)
+        set_start(flow, values, context, weight, plan.angles)
+        return flow
+
+    def train_on(self, plan, seen: tuple, left: tuple, few: bool, copies: int) -> tuple:
+        "Train on rows on the line. **Returns** flow, history and lines for the report."
+        values, context, weight = seen
+        flow, d = self.make_flow(plan, seen, few), plan.num_kept
         if few:
-            self.flow_.compile(jit_compile=False)  # first answers are quick
-            return [
+            flow.compile("sgd", jit_compile=False)  # first answers are quick
+            kind = simple_words(plan.angles, context is not None)
+            d += 0 if context is None else context.shape[1]
+            said = (
                 f"{len(values)} rows are too few to train on {d} columns (fewer than "
-                f"{max(100, 10 * d)}): the density is a shrunk normal distribution."
-            ]
+                f"{max(100, 10 * d)}): the density is {kind}, shrunk."
+            )
+            return flow, {}, [said]
         epochs, batch_size, patience = training_plan(
             len(values) // copies, self.epochs, self.batch_size, self.patience
         )
@@ -761,7 +1300,7 @@ class FlowEstimator(BaseEstimator):
         )
         # XLA takes half a minute to compile what TensorFlow runs as fast without it.
         jit = False if keras.backend.backend() == "tensorflow" else "auto"
-        self.flow_.compile(optimizer, jit_compile=jit, run_eagerly=steps < 20)
+        flow.compile(optimizer, jit_compile=jit, run_eagerly=steps < 20)
         stop = keras.callbacks.EarlyStopping(
             patience=-(-patience // copies), restore_best_weights=True
         )
@@ -771,7 +1310,7 @@ class FlowEstimator(BaseEstimator):
             validation = (validation, np.zeros((len(left[0]), 1)), left[2])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fit: the likelihood")
-            history = self.flow_.fit(
+            history = flow.fit(
                 join(values, context),
                 sample_weight=weight,
                 batch_size=batch_size,
@@ -780,104 +1319,63 @@ class FlowEstimator(BaseEstimator):
                 callbacks=[stop],
                 verbose=self.verbose,
             )
-        self.history_ = {k: [float(v) for v in h] for k, h in history.history.items()}
-        return self.verdict(normal, seen, left, len(values) // copies)
+        history = {k: [float(v) for v in h] for k, h in history.history.items()}
+        rows = len(values) // copies
+        flow, said = self.verdict(plan, flow, seen, left, rows, len(history["loss"]))
+        return flow, history, said
 
-    def verdict(self, normal, seen: tuple, left: tuple, num_rows: int) -> list:
-        "Keep what was trained, or go back. **Returns** lines for the report."
+    def verdict(self, plan, flow, seen, left, num_rows: int, epochs: int) -> tuple:
+        "Keep what was trained, or go back. **Returns** a flow and lines."
         values, context, weight = left
-        reached = ops.convert_to_numpy(self.flow_.log_prob(values, context))
-        ran = len(self.history_["loss"])
+        reached = ops.convert_to_numpy(flow.log_prob(values, context))
         lines = [
-            f"{num_rows:,} rows trained for {ran} epochs, {len(values):,} held back: "
-            f"{np.average(reached, weights=weight):.4g} nats per row there, on the "
-            "line."
+            f"{num_rows:,} rows trained for {epochs} epochs, {len(values):,} held "
+            f"back: {np.average(reached, weights=weight):.4g} nats per row there, on "
+            "the line."
         ]
-        if normal is None:
-            return lines
-        mean, spread, covariance = normal
-        u = (values - mean) / spread
-        known = multivariate_normal(np.zeros(len(mean)), covariance).logpdf(u)
-        gain = np.asarray(reached, "float64") - (known - np.log(spread).sum())
+        if callable(self.flow) or (plan.angles and context is not None):
+            return flow, lines
+        start = self.make_flow(plan, seen, few=True)
+        start.compile("sgd", jit_compile=False)
+        known = ops.convert_to_numpy(start.log_prob(values, context))
+        gain = np.asarray(reached, "float64") - known
         error = sem(gain) if len(gain) > 1 else np.inf
         average = np.average(gain, weights=weight)
+        simple = simple_words(plan.angles, context is not None)
         if average > error:
-            return [
-                *lines,
-                f"That is {average:.3g} nats more than a normal distribution.",
-            ]
-        self.flow_, _ = self.make_flow(seen, few=True)
-        self.flow_.compile(jit_compile=False)
-        return [
+            return flow, [*lines, f"That is {average:.3g} nats more than {simple}."]
+        return start, [
             *lines,
-            f"A normal distribution is as good there (gain {average:.2g}, standard "
-            f"error {error:.2g}): the density is that normal, shrunk if rows are few.",
+            f"{simple.capitalize()} is as good there (gain {average:.2g}, standard "
+            f"error {error:.2g}): the density is that one, shrunk if rows are few.",
         ]
 
-    # Files
-
-    def state(self) -> dict:
-        "What is kept beside the flow, in JSON."
-        params = {k: as_json(v, k) for k, v in self.get_params(deep=False).items()}
-        fitted = {"history_": self.history_, "report_": self.report_}
-        for name in ("n_features_in_", "threshold_", "offset_", "frame_", "context_"):
-            if hasattr(self, name):
-                fitted[name] = as_json(getattr(self, name), name)
-        if hasattr(self, "feature_names_in_"):
-            fitted["feature_names_in_"] = list(self.feature_names_in_)
-        plans = {name: getattr(self, name).get_config() for name in self.tables}
-        kind = type(self).__name__
-        return {
-            "format": 1,
-            "class": kind,
-            "params": params,
-            "fitted": fitted,
-            "plans": plans,
-        }
-
-    def save(
-        self,
-        path: str | PathLike,  # Of the file
-    ) -> None:
-        """Write one file: a zip of the flow (`.keras`) and JSON. No pickle.
-
-        **Raises** `ValueError` for arguments that a file cannot hold, such as a
-        function that is not registered with Keras.
-        """
-        check_is_fitted(self)
-        state = json.dumps(self.state())
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("estimator.json", state)
-            archive.writestr("flow.keras", flow_bytes(self.flow_))
-
-    @classmethod
-    def load(
-        cls,
-        path: str | PathLike,  # Of a file that `save` wrote
-    ) -> "FlowEstimator":
-        """Read a fitted estimator. Nothing in the file is executed.
-
-        **Raises** `ValueError` for a file of another class or format.
-        """
-        with zipfile.ZipFile(path) as archive:
-            state = json.loads(archive.read("estimator.json"))
-            flow = flow_from_bytes(archive.read("flow.keras"))
-        if (state["format"], state["class"]) != (1, cls.__name__):
-            raise ValueError(
-                f"Expected a {cls.__name__} in format 1, received a {state['class']} "
-                f"in format {state['format']}"
+    def densities(self, plan: TablePlan, x, context=None) -> np.ndarray:
+        "Log-density of rows by each member, `(members, n)`."
+        found = []
+        for flow in self.flows_:
+            log_prob = lambda v, flow=flow: ops.convert_to_numpy(
+                flow.log_prob(v, context)
             )
-        made = cls(**{k: from_json(v) for k, v in state["params"].items()})
-        fitted = dict(state["fitted"])
-        if names := fitted.pop("feature_names_in_", None):
-            made.feature_names_in_ = np.array(names, dtype=object)
-        for name in ("history_", "report_"):
-            setattr(made, name, fitted.pop(name))
-        for name, value in fitted.items():
-            setattr(made, name, from_json(value))
-        for name, config in state["plans"].items():
-            setattr(made, name, TablePlan.from_config(config))
-        made.flow_ = flow
+            found.append(plan.log_density(x, log_prob))
+        return np.array(found)
+
+    def drawn(self, count: int, seed: int, context=None, **options) -> np.ndarray:
+        "Draws of the members in turn, `(count, d)`, or as `sample(per_row=True)`."
+        made = None
+        for m, flow in enumerate(self.flows_):
+            turn = np.arange(m, count, len(self.flows_))
+            if not len(turn):
+                continue
+            given = context if context is None or options else context[turn]
+            one = flow.sample(
+                len(turn), seed=(seed + m) % 2**31, context=given, **options
+            )
+            one = ops.convert_to_numpy(one)
+            axis = 1 if options else 0
+            if made is None:
+                made = np.empty((*one.shape[:axis], count, one.shape[-1]))
+            made[(slice(None),) * axis + (turn,)] = one
         return made
 
 # %% ../nbs/50_estimator.ipynb #weighted-rows
@@ -897,16 +1395,6 @@ def weighted_rows(
         raise ValueError("Expected 2 rows or more with a weight above 0")
     return x[weight > 0], weight[weight > 0]
 
-
-def frame_kind(X) -> str | None:
-    "The package of a frame, `None` for arrays."
-    package = type(X).__module__.split(".")[0]
-    return (
-        package
-        if column_names(X) is not None and package in ("pandas", "polars")
-        else None
-    )
-
 # %% ../nbs/50_estimator.ipynb #flow-density
 class FlowDensity(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, FlowEstimator
@@ -914,18 +1402,52 @@ class FlowDensity(
     """The density of a table by a normalizing flow, as a scikit-learn estimator.
 
     Fitted, it has the Keras model `flow_`, its losses `history_` (nats per row on the
-    line), `plan_`, what is done to the columns, and `report_`, the same in lines.
+    line), `plan_`, what is done to the columns, and `report_`, the same in lines. The
+    density of an ensemble is the mean of its members' densities.
 
     **Shapes** tables `(n, D)`, arrays or frames; latents `(n, d)` without constant
-    columns.
+    columns and categories.
 
-    **Raises** `ValueError` for missing values, text, copies and linear combinations of
-    columns, by name.
+    **Raises** `ValueError` for missing values, text that is not `categorical`, copies
+    and linear combinations of columns, by name.
 
     >>> density = FlowDensity(random_state=0).fit(x[:60])
     >>> density.score_samples(x[:3]).shape, density.sample(5, random_state=0).shape
     ((3,), (5, 2))
     """
+
+    def __init__(
+        self,
+        flow: str | Callable = "maf",  # Or "coupling", "gaussianization", `d -> flow`
+        *,
+        bounds: str | Mapping | None = None,  # `{"price": (0, None)}`, or "auto"
+        discrete: str | Mapping | None = "auto",  # `{"count": 1}`, or `None`: no steps
+        circular: Sequence | Mapping | None = None,  # Angles, or `{"hour": 24}`
+        categorical: Sequence | None = None,  # Columns of categories, `["colour"]`
+        ensemble: int = 1,  # Members, whose densities are averaged
+        epochs: int | None = None,  # At most; `None`: from the rows
+        batch_size: int | None = None,  # `None`: from the rows
+        learning_rate: float = 3e-3,  # At its peak
+        validation_fraction: float = 0.1,  # Of the rows, held back
+        patience: int | None = None,  # Epochs without a gain; `None`: a fifth of all
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,  # As in Keras: 1 shows a bar, 2 a line for each epoch
+    ):
+        super().__init__(
+            flow,
+            bounds=bounds,
+            discrete=discrete,
+            circular=circular,
+            ensemble=ensemble,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.categorical = categorical
 
     def fit(
         self,
@@ -934,11 +1456,13 @@ class FlowDensity(
         sample_weight: ArrayLike | None = None,  # `(n,)`; rows of weight 0 are left out
     ) -> "FlowDensity":
         "Learn the density of a table's rows."
-        x, names = read_table(self, X, reset=True)
+        x, names, categories = read_mixed(self, X, self.categorical)
         x, weight = weighted_rows(x, sample_weight)
         self.frame_ = frame_kind(X)
-        self.plan_ = TablePlan.learn(x, names, self.bounds, self.discrete)
-        lines = self.train(self.plan_, x, weight=weight)
+        self.plan_ = TablePlan.learn(
+            x, names, self.bounds, self.discrete, self.circular, categories, weight
+        )
+        lines = self.train(self.plan_, x, self.plan_.given(x), weight)
         head = f"{len(x):,} rows, {len(names):,} columns."
         self.report_ = "\n".join([head, *self.plan_.notes, *lines])
         return self
@@ -949,16 +1473,29 @@ class FlowDensity(
     ) -> np.ndarray:
         """Log-density of each row, `(n,)`, nats per unit of every column.
 
-        A column in steps counts by the mass of the value, divided by the step. -inf
-        outside of bounds, and where a constant column has another value.
+        A column in steps counts by the mass of the value, divided by the step, one of
+        categories by its probability. -inf outside of bounds, and where a constant
+        column has another value.
         """
+        return self.log_density(self.read(X))
+
+    def member_scores(
+        self,
+        X: ArrayLike,  # Rows, `(n, D)`
+    ) -> np.ndarray:
+        "`score_samples` of each member of an ensemble, `(members, n)`."
+        x = self.read(X)
+        return self.densities(self.plan_, x, self.plan_.given(x))
+
+    def read(self, X: ArrayLike, missing: bool = False) -> np.ndarray:
+        "Read rows as those of `fit`, `(n, D)`, categories by their codes."
         check_is_fitted(self)
-        return self.log_density(read_table(self, X, reset=False)[0])
+        return read_mixed(self, X, None, self.plan_.categories, missing)[0]
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         "As `score_samples`, of rows that are read already."
-        log_prob = lambda v: ops.convert_to_numpy(self.flow_.log_prob(v))
-        return self.plan_.log_density(x, log_prob)
+        members = self.densities(self.plan_, x, self.plan_.given(x))
+        return logsumexp(members, axis=0) - np.log(len(members))
 
     def score(
         self,
@@ -977,15 +1514,23 @@ class FlowDensity(
         check_is_fitted(self)
         count = check_count("n_samples", n_samples)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        values = ops.convert_to_numpy(self.flow_.sample(count, seed=seed))
-        return self.as_given(self.plan_.leave(values))
+        codes, given = None, None
+        if self.plan_.cells is not None:
+            codes = self.plan_.cells.sample(count, np.random.default_rng(seed))
+            given = self.plan_.cells.one_hot(codes)
+        return self.as_given(self.plan_.leave(self.drawn(count, seed, given), codes))
 
     def as_given(self, x: np.ndarray, index=None):
         "Rows as the table came: an array or a frame, with the index of another one."
+        columns = dict(enumerate(x.T))
+        for i, categories in self.plan_.categories.items():
+            columns[i] = [
+                None if np.isnan(code) else categories[int(code)] for code in x[:, i]
+            ]
         if self.frame_ is None:
-            return x
+            return np.stack([columns[i] for i in range(x.shape[1])], axis=1)
         frame = importlib.import_module(self.frame_).DataFrame
-        made = frame({name: x[:, i] for i, name in enumerate(self.plan_.names)})
+        made = frame({name: columns[i] for i, name in enumerate(self.plan_.names)})
         return made if index is None else made.set_index(index)
 
     def transform(
@@ -994,10 +1539,12 @@ class FlowDensity(
     ) -> np.ndarray:
         """Latents, `(n, d)`, float32; a column in steps stands at its cell's middle.
 
-        **Raises** `ValueError` for rows outside the bounds.
+        Those of angles are uniform on [-pi, pi), the others normal.
+
+        **Raises** `ValueError` for rows outside the bounds, and for an ensemble.
         """
-        check_is_fitted(self)
-        x, _ = read_table(self, X, reset=False)
+        x = self.read(X)
+        self.check_single("transform")
         values, _ = self.plan_.enter(x)
         known = [i for i in range(x.shape[1]) if i not in self.plan_.constants]
         same = x[:, known], self.plan_.low[known], self.plan_.high[known]
@@ -1007,14 +1554,33 @@ class FlowDensity(
                 "Expected rows inside the bounds, received one outside in row "
                 f"{int(np.argmax(outside))}"
             )
-        return apply_rows(self.flow_.forward_and_log_det, values)[0]
+        given = self.plan_.given(x)
+        return apply_rows(self.flow_.forward_and_log_det, values, given)[0]
+
+    def check_single(self, what: str) -> None:
+        "**Raises** `ValueError` for an ensemble, whose members have their own latents."
+        if len(self.flows_) > 1:
+            raise ValueError(
+                f"Expected one flow for {what}, received an ensemble of "
+                f"{len(self.flows_)}, each with latents of its own: fit with ensemble=1"
+            )
 
     def inverse_transform(
         self,
         Z: ArrayLike,  # Latents, `(n, d)`
     ):
-        "Rows of latents, `(n, D)`; a frame where the table was one."
+        """Rows of latents, `(n, D)`; a frame where the table was one.
+
+        **Raises** `ValueError` for an ensemble, and where columns are categorical.
+        """
         check_is_fitted(self)
+        self.check_single("inverse_transform")
+        if self.plan_.cells is not None:
+            raise ValueError(
+                "Expected columns without categories for inverse_transform, since "
+                "latents do not hold them, received categorical "
+                f"{spell_columns([self.plan_.names[i] for i in self.plan_.coded])}"
+            )
         z = check_array(Z, dtype="float32")
         if z.shape[1] != self.plan_.num_kept:
             raise ValueError(
@@ -1034,13 +1600,21 @@ class FlowDensity(
         """The density of one column given the others of each row.
 
         **Returns** the grid, `(m,)`, and densities per unit, `(n, m)`, that integrate
-        to 1 on the grid (trapezoids; for a column in steps, sums times the step).
+        to 1 on the grid (trapezoids; for a column in steps, sums times the step). For
+        a column of categories: these, and their probabilities.
 
         **Raises** `ValueError` for an unknown column and a grid that does not rise.
         """
-        check_is_fitted(self)
-        x, names = read_table(self, X, reset=False, missing=True)
-        i = column_index(column, names, "column")
+        x = self.read(X, missing=True)
+        i = column_index(column, self.plan_.names, "column")
+        if i in self.plan_.categories:
+            if grid is not None:
+                raise ValueError(
+                    f"Expected no grid for {spell_columns([column])}, which has "
+                    "categories"
+                )
+            categories = np.array(self.plan_.categories[i], dtype=object)
+            return categories, self.conditional(x, i, self.plan_.grid(i))[0]
         grid = self.plan_.grid(i) if grid is None else np.asarray(grid, "float64")
         if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
             raise ValueError("Expected grid as 2 rising numbers or more")
@@ -1053,8 +1627,8 @@ class FlowDensity(
         many[:, i] = np.tile(grid, len(x))
         log_prob = self.log_density(many).reshape(len(x), len(grid))
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
-        if self.plan_.steps[i]:
-            width = np.full(len(grid), self.plan_.steps[i])
+        if self.plan_.steps[i] or i in self.plan_.categories:
+            width = np.full(len(grid), self.plan_.steps[i] or 1.0)
         else:
             gaps = np.diff(grid)
             width = (np.append(gaps, 0) + np.append(0, gaps)) / 2
@@ -1078,8 +1652,7 @@ class FlowDensity(
         **Returns** `(n, D)`, a frame where `X` was one; with `n_samples > 1` an array
         `(n_samples, n, D)`.
         """
-        check_is_fitted(self)
-        x, _ = read_table(self, X, reset=False, missing=True)
+        x = self.read(X, missing=True)
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
         count, gaps = check_count("n_samples", n_samples), np.isnan(x)
         filled = np.where(gaps, self.plan_.middle(), x)
@@ -1097,6 +1670,8 @@ class FlowDensity(
                 drawn[rows, i] = grid[np.minimum(place, len(grid) - 1)]
         if count == 1:
             return self.as_given(drawn, getattr(X, "index", None))
+        if self.plan_.categories:
+            return np.stack([self.as_given(part) for part in np.split(drawn, count)])
         return drawn.reshape(count, *x.shape)
 
     @property
@@ -1178,7 +1753,8 @@ def read_targets(
 class ConditionalFlowDensity(FlowEstimator):
     """The density of `Y` given `X` by a flow whose networks read `X`.
 
-    Arguments as those of `FlowDensity`; `bounds` and `discrete` are about `Y`.
+    Arguments as those of `FlowDensity`; `bounds`, `discrete` and `circular` are about
+    `Y`. With few rows it is a linear regression with normal errors, shrunk.
 
     **Shapes** `X` `(n, p)`; `Y` `(n, d)` or `(n,)`.
 
@@ -1201,7 +1777,9 @@ class ConditionalFlowDensity(FlowEstimator):
         y, names = read_targets(Y, len(context))
         both, weight = weighted_rows(np.hstack([context, y]), sample_weight)
         context, y = np.split(both, [context.shape[1]], axis=1)
-        self.plan_ = TablePlan.learn(y, names, self.bounds, self.discrete)
+        self.plan_ = TablePlan.learn(
+            y, names, self.bounds, self.discrete, self.circular
+        )
         lines = self.train(self.plan_, y, context, weight)
         head = f"{len(y):,} rows, {len(names)} columns given {context.shape[1]}."
         self.report_ = "\n".join([head, *self.plan_.notes, *lines])
@@ -1213,11 +1791,15 @@ class ConditionalFlowDensity(FlowEstimator):
         Y: ArrayLike,  # `(n, d)` or `(n,)`
     ) -> np.ndarray:
         "Log-density of each row of `Y` given its row of `X`, `(n,)`, nats per unit."
+        members = self.member_scores(X, Y)
+        return logsumexp(members, axis=0) - np.log(len(members))
+
+    def member_scores(self, X: ArrayLike, Y: ArrayLike) -> np.ndarray:
+        "`log_prob` of each member of an ensemble, `(members, n)`."
         check_is_fitted(self)
         context = read_conditions(self, X, reset=False)
         y, _ = read_targets(Y, len(context), self.plan_.names)
-        log_prob = lambda v: ops.convert_to_numpy(self.flow_.log_prob(v, context))
-        return self.plan_.log_density(y, log_prob)
+        return self.densities(self.plan_, y, context)
 
     def score(self, X: ArrayLike, Y: ArrayLike) -> float:
         "Mean log-density of `Y` given `X` (nats)."
@@ -1234,8 +1816,8 @@ class ConditionalFlowDensity(FlowEstimator):
         context = read_conditions(self, X, reset=False)
         count = check_count("n_samples", n_samples)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        drawn = self.flow_.sample(count, seed=seed, context=context, per_row=True)
-        drawn = ops.convert_to_numpy(drawn).reshape(-1, self.plan_.num_kept)
+        drawn = self.drawn(count, seed, context, per_row=True)
+        drawn = drawn.reshape(-1, self.plan_.num_kept)
         return self.plan_.leave(drawn).reshape(len(context), count, -1)
 
     def quantile(
@@ -1245,7 +1827,10 @@ class ConditionalFlowDensity(FlowEstimator):
     ) -> np.ndarray:
         """Quantiles of a single `Y` given each row of `X`, `(n, m)`, or `(n,)` for one.
 
-        **Raises** `ValueError` for several columns of `Y`, and levels beyond 0 and 1.
+        Those of an ensemble are found by bisection between those of its members.
+
+        **Raises** `ValueError` for several columns of `Y`, an angle, and levels beyond
+        0 and 1.
         """
         check_is_fitted(self)
         levels = np.atleast_1d(np.asarray(q, "float64"))
@@ -1253,14 +1838,35 @@ class ConditionalFlowDensity(FlowEstimator):
             raise ValueError(
                 "Expected one column of Y, and levels q as a number or a list"
             )
+        if self.plan_.angles:
+            raise ValueError("Expected a column of Y with quantiles, received an angle")
         if not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"Expected quantiles q between 0 and 1, received {q}")
         context = read_conditions(self, X, reset=False)
-        z = np.tile(norm.ppf(levels), len(context)).astype("float32")[:, None]
-        repeated = np.repeat(context, len(levels), axis=0)
-        values = ops.convert_to_numpy(self.flow_.invert(z, repeated))
-        values = self.plan_.leave(values).reshape(len(context), len(levels))
+        repeated, levels = (
+            np.repeat(context, len(levels), axis=0),
+            np.tile(levels, len(context)),
+        )
+        z = norm.ppf(levels).astype("float32")[:, None]
+        ends = [ops.convert_to_numpy(f.invert(z, repeated)) for f in self.flows_]
+        values = np.array(ends[0], "float64")
+        if len(ends) > 1:
+            values = self.between(repeated, levels, np.min(ends, 0), np.max(ends, 0))
+        values = self.plan_.leave(values).reshape(len(context), -1)
         return values[:, 0] if np.ndim(q) == 0 else values
+
+    def between(self, context, levels, low, high) -> np.ndarray:
+        "Quantiles `(n, 1)` of the members' mean, between ends, by 30 bisections."
+        low, high = low.astype("float64"), high.astype("float64")
+        for _ in range(30):
+            middle = (low + high) / 2
+            shares = [
+                norm.cdf(apply_rows(f.forward_and_log_det, middle, context)[0])
+                for f in self.flows_
+            ]
+            below = np.mean(shares, axis=0) < levels[:, None]
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2
 
 # %% ../nbs/50_estimator.ipynb #density-of
 def density_of(
@@ -1278,6 +1884,33 @@ def density_of(
     made = clone(density)
     return made if random_state is None else made.set_params(random_state=random_state)
 
+# %% ../nbs/50_estimator.ipynb #thin-estimator
+class ThinEstimator(SavedEstimator):
+    "An estimator on densities, whose files stand inside its own."
+
+    several = False  # whether it has `densities_`, not one `density_`
+
+    def parts(self):
+        found = self.densities_ if self.several else [self.density_]
+        files = {}
+        for i, density in enumerate(found):
+            content = io.BytesIO()
+            density.save(content)
+            files[f"density-{i}.zip"] = content.getvalue()
+        return files
+
+    def take_parts(self, files):
+        found = [self.density_class().load(io.BytesIO(part)) for part in files]
+        if self.several:
+            self.densities_ = found
+        else:
+            self.density_ = found[0]
+
+    @staticmethod
+    def density_class() -> type:
+        "The class of the densities."
+        return FlowDensity
+
 # %% ../nbs/50_estimator.ipynb #take-rows
 def take_rows(
     X: ArrayLike,  # A frame or an array
@@ -1293,7 +1926,7 @@ def take_rows(
     return X[rows] if column_names(X) is not None else np.asarray(X)[rows]
 
 # %% ../nbs/50_estimator.ipynb #flow-regressor
-class FlowRegressor(RegressorMixin, BaseEstimator):
+class FlowRegressor(RegressorMixin, ThinEstimator):
     """Regression by the density of `y` given `X`, `density_`.
 
     **Shapes** `X` `(n, p)`, `y` `(n,)`.
@@ -1314,6 +1947,10 @@ class FlowRegressor(RegressorMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
     ):
         self.density, self.point, self.random_state = density, point, random_state
+
+    @staticmethod
+    def density_class():
+        return ConditionalFlowDensity
 
     def fit(
         self,
@@ -1367,18 +2004,21 @@ class FlowRegressor(RegressorMixin, BaseEstimator):
         return np.exp(log_prob).reshape(rows, len(grid))
 
 # %% ../nbs/50_estimator.ipynb #flow-classifier
-class FlowClassifier(ClassifierMixin, BaseEstimator):
+class FlowClassifier(ClassifierMixin, ThinEstimator):
     """Classes by one density each, `densities_`, and Bayes' rule.
 
     **Shapes** `X` `(n, D)`, labels `(n,)`.
 
-    **Raises** `ValueError` as `FlowDensity` does, and for a class of a single row.
+    **Raises** `ValueError` as `FlowDensity` does, for a class of a single row, and for
+    a density with categorical columns.
 
     >>> labels = (x[:60, 0] > 0).astype(int)
     >>> model = FlowClassifier(random_state=0).fit(x[:60], labels)
     >>> model.predict_proba(x[:3]).shape
     (3, 2)
     """
+
+    several = True
 
     def __init__(
         self,
@@ -1396,6 +2036,12 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
         y: ArrayLike,  # Labels, `(n,)`
     ) -> "FlowClassifier":
         "Learn one density per class."
+        if getattr(self.density, "categorical", None) is not None:
+            raise ValueError(
+                "Expected a density without categorical columns, since each class "
+                "would know its own: fit one FlowDensity with the label among its "
+                "categorical columns, and ask posterior for it"
+            )
         x, _ = read_table(self, X, reset=True)
         if y is None:
             raise ValueError(
@@ -1446,7 +2092,7 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[likeliest]
 
 # %% ../nbs/50_estimator.ipynb #flow-outliers
-class FlowOutlierDetector(OutlierMixin, BaseEstimator):
+class FlowOutlierDetector(OutlierMixin, ThinEstimator):
     """Outliers of a table by the density `density_` of its rows.
 
     **Shapes** tables `(n, D)`.
@@ -1485,13 +2131,20 @@ class FlowOutlierDetector(OutlierMixin, BaseEstimator):
                 "Expected method as 'density' or 'typicality', "
                 f"received {self.method!r}"
             )
-        read_table(self, X, reset=True)
+        self.check_columns(X, reset=True)
         self.density_ = density_of(self.density, FlowDensity, self.random_state).fit(X)
         log_prob = self.density_.score_samples(X)
         self.center_ = float(np.mean(log_prob))
         scores = self.scored(log_prob)
         self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         return self
+
+    def check_columns(self, X: ArrayLike, reset: bool) -> None:
+        "Compare columns; those of categories are read by the density."
+        if getattr(self.density, "categorical", None) is None:
+            read_table(self, X, reset)
+        else:
+            validate_data(self, X, reset=reset, skip_check_array=True)
 
     def scored(self, log_prob: np.ndarray) -> np.ndarray:
         "The score of log-densities: higher is more usual."
@@ -1504,7 +2157,7 @@ class FlowOutlierDetector(OutlierMixin, BaseEstimator):
         Its log-density, or minus that one's distance from the mean.
         """
         check_is_fitted(self)
-        read_table(self, X, reset=False)
+        self.check_columns(X, reset=False)
         return self.scored(self.density_.score_samples(X))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

@@ -15,7 +15,7 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import gallery, naive, our_worker, peers, whole_job  # noqa: E402
+from benchmarks import gallery, naive, our_worker, peers, tables, whole_job  # noqa: E402
 from benchmarks.measure import (  # noqa: E402
     ratio,
     summary,
@@ -620,3 +620,45 @@ def test_the_gallery_writes_what_its_page_draws(tmp_path):
         assert arrays[f"coupling_{name}_lost"].shape == (50,)
         assert f"coupling_{name}_gap_4_blocks_4_epochs" in figures
     assert all(0 < share < 1 for share in figures["coupling_checkerboard_outside"])
+
+
+def test_tables_measure_what_they_say():
+    log_prob, scale = np.array([-1.0, -3.0, -np.inf]), np.array([2.0, 4.0])
+    found = tables.measured(log_prob, scale)
+    assert found["nll_standardised"] == 2.0
+    np.testing.assert_allclose(found["nll"], 2 + np.log(8), atol=1e-4)
+    assert (found["rows"], found["rows_without_density"]) == (2, 1)
+    rng, levels = np.random.default_rng(0), np.arange(1, 200) / 200
+    y = rng.normal(size=4000)
+    quantiles = np.tile(stats.norm.ppf(levels), (4000, 1))
+    # The CRPS of a standard normal against itself is 1 / sqrt(pi).
+    np.testing.assert_allclose(
+        tables.pinball(y, quantiles, levels), np.pi**-0.5, atol=0.02
+    )
+    x = np.arange(30.0).reshape(-1, 1)
+    train, test = tables.split_rows(x)
+    assert len(train) == 27
+    assert sorted(np.concatenate([train, test])[:, 0]) == list(range(30))
+
+
+def test_tables_go_on_where_they_stopped(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    np.savetxt(tmp_path / "concrete.txt", rng.normal(size=(60, 2)))
+    small = tables.SETTINGS | {"seeds": [0], "components": [1, 2], "bandwidths": [0.5]}
+    monkeypatch.setattr(tables, "SETTINGS", small)
+    command = ["tables", "--data", str(tmp_path), "--datasets", "concrete"]
+    command += ["--out", str(tmp_path), "--only", "GaussianMixture", "KernelDensity"]
+    main(command)
+    first = json.loads((tmp_path / "tables.json").read_text())["figures"]
+    assert len(first) == 2
+    assert all(np.isfinite(f["nll"]) for f in first.values())
+    monkeypatch.setattr(tables, "split_rows", lambda x: 1 / 0)  # not asked again
+    main(command)
+    assert json.loads((tmp_path / "tables.json").read_text())["figures"] == first
+
+
+def test_a_peer_without_a_result_says_why():
+    rows = np.zeros((4, 2))
+    found, said = tables.fit_peer(sys.executable, "nothing", rows, rows, 0, 60)
+    assert found is None
+    assert "nothing" in said

@@ -33,6 +33,7 @@ SCALARS = {
     ),
     "spline": gf.RationalQuadraticSpline(),
     "spline, few narrow": gf.RationalQuadraticSpline(2, 1.5, 0.1, 0.2, 0.01),
+    "circular spline": gf.CircularSpline(4),
 }
 
 
@@ -124,6 +125,14 @@ BIJECTORS = {
     "normalisation": gf.ActNorm,
     "standardising": gf.Standardize,
     "flatten": gf.Flatten,
+    "grouped": lambda: gf.Grouped(
+        [[1], [0, 2]],
+        [
+            gf.Marginal(gf.CircularSpline(4)),
+            gf.Marginal(gf.Affine(), context_hidden=(8,)),
+        ],
+        angles=[1],
+    ),
     "bounded": lambda: gf.Bounded([None, -9, -9], [None, None, 9]),
     "mixed channels": lambda: gf.InvertibleConv1x1(seed=8),
 }
@@ -162,7 +171,7 @@ ONCE_EACH = {
         "chain",
         "inverse",
     ),
-    *("mixture, logistic", "spline", "spline coupling"),
+    *("mixture, logistic", "spline", "spline coupling", "circular spline", "grouped"),
     *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
     *("normalisation", "standardising", "flatten", "mixed channels", "bounded"),
 }
@@ -233,6 +242,7 @@ BY_CONTEXT = {
         "mixture coupling",
         "mixture coupling, shared",
         "inverse",
+        "grouped",
     ],
 )
 def test_context(name):
