@@ -73,8 +73,9 @@ from gaussflow.reading import (
     unpack_inputs,
     validation_parts,
 )
-from .running import answer, export_saved_model, gradient_by_rows
+from .running import answer, gradient_by_rows
 from .sampling import draw_latents
+from .serving import export_flow
 from .special import norm_log_pdf
 from .standardize import Standardize
 from .table import inspect_table
@@ -274,9 +275,9 @@ def settle_overflow(
     "Replace NaN by `-inf` where the square of a coordinate overflows."
     limit = math.sqrt(float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max))
     far = ops.any(ops.abs(x) > limit, axis=tuple(range(1, len(x.shape))))
-    return ops.where(
-        far & ops.isnan(log_prob), ops.full_like(log_prob, -math.inf), log_prob
-    )
+    # A number, no array of them: ONNX would make a product of the choice, 0 times inf.
+    nothing = ops.cast(-math.inf, log_prob.dtype)
+    return ops.where(far & ops.isnan(log_prob), nothing, log_prob)
 
 # %% ../nbs/42_flow.ipynb #remember-parts
 FLOWS_OF = (
@@ -971,14 +972,14 @@ class NormalizingFlow(Configured, keras.Model):
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Write a SavedModel that answers without gaussflow.
+        """Write a file that answers without gaussflow: a SavedModel, or `"onnx"`.
 
-        Its endpoints are `log_prob`, which is also `serve(x)`, `forward` and `invert`.
-        With a context, `serve(x, context)`. Other formats are Keras's, of the latent.
+        The first answers `log_prob` (and `serve`), `sample`, `forward` and `invert`,
+        the second `log_prob` (`38_serving`). Other formats are Keras's, of the latent.
         """
-        if format != "tf_saved_model":
+        if format not in ("tf_saved_model", "onnx"):
             return super().export(filepath, format=format, **kwargs)
-        return export_saved_model(self, str(filepath))
+        return export_flow(self, str(filepath), format)
 
 # %% ../nbs/42_flow.ipynb #gaussianization-flow
 @keras.saving.register_keras_serializable(package="gaussflow")
