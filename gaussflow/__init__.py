@@ -7,6 +7,23 @@ Written by hand; every other module of this package is exported from a notebook 
 __version__ = "0.1.0"
 
 import importlib
+import importlib.util
+
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    # Keras is there, and what it computes with is not.
+    BACKENDS = ("tensorflow", "jax", "torch")
+    if error.name not in BACKENDS:
+        raise
+    others = [b for b in BACKENDS if b != error.name and importlib.util.find_spec(b)]
+    found = f"{others[0]} (choose it: KERAS_BACKEND={others[0]})" if others else "none"
+    raise ImportError(
+        f"Expected {error.name}, which Keras computes with, received {found}. One of "
+        "three commands installs a backend: `pip install tensorflow`; "
+        "`pip install jax`, then KERAS_BACKEND=jax in the environment; "
+        "`pip install torch`, then KERAS_BACKEND=torch"
+    ) from error
 
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner
 from gaussflow.base import (
