@@ -34,6 +34,7 @@ from gaussflow.base import (
     StudentT,
 )
 from gaussflow.bijector import Bijector, Chain, Inverse
+from gaussflow.blocks import log_prob_in_blocks, sample_in_blocks
 from gaussflow.bounded import Bounded, Log, Logit
 from gaussflow.conditioner import (
     MLPConditioner,
@@ -218,6 +219,7 @@ __all__ = [
     "initialize_flow_from_ig",
     "inspect_table",
     "iterative_gaussianization",
+    "log_prob_in_blocks",
     "make_coupling_flow",
     "make_gaussianization_flow",
     "make_glow",
@@ -241,6 +243,7 @@ __all__ = [
     "radial_transform",
     "random_mask",
     "restart",
+    "sample_in_blocks",
     "shape_negentropy",
     "sigmoid_log_scale_clamp",
     "tanh_log_scale_clamp",

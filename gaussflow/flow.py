@@ -44,6 +44,7 @@ from gaussflow.bijector import (
     store_structure,
     take_structure,
 )
+from .blocks import is_dask, log_prob_in_blocks
 from .conditioner import MLPConditioner
 from .coupling import MixtureCDFCoupling
 from .covariance import check_columns
@@ -69,6 +70,7 @@ from gaussflow.reading import (
     agree_over_processes,
     check_float32,
     check_images,
+    summable_logs,
     units_taken,
     unpack_inputs,
     validation_parts,
@@ -586,7 +588,10 @@ class NormalizingFlow(Configured, keras.Model):
         """Log-density of events in nats, `(n,)`; differentiable under a tape or trace.
 
         NaN where event or context has one, `-inf` outside a bounded layer's domain.
+        Arrays and frames of Dask give lazy answers (`39_blocks`).
         """
+        if is_dask(x):
+            return log_prob_in_blocks(self, x, context)
         x, context = self.read(x, context)
         if is_concrete(x) or not is_tensor(x):
             plain = ops.convert_to_numpy(x) if is_tensor(x) else x
@@ -902,19 +907,16 @@ class NormalizingFlow(Configured, keras.Model):
         is_data_set = not isinstance(parts[0], (np.ndarray, dict))
         return parts[0] if is_data_set and parts[1] is None else parts
 
-    def evaluate(
-        self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs
-    ):
+    def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kw):
         """As `keras.Model.evaluate`.
 
         **Returns** the mean negative log-likelihood in nats, `sum(w * nll) / n` with
         weights.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):  # inside fit it is read already
+        if not kw.get("_use_cached_eval_dataset"):  # inside fit it is read already
             x, y, sample_weight = self.for_training(x, y, sample_weight)
-        return super().evaluate(
-            x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
-        )
+        given = {"batch_size": batch_size, "sample_weight": sample_weight}
+        return super().evaluate(x, y, **given, **kw)
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         "As `keras.Model.train_on_batch`; layers that await data start from this batch."
@@ -971,15 +973,15 @@ class NormalizingFlow(Configured, keras.Model):
         loss = PerRow()(values, values, sample_weight=sample_weight)
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Write a file that answers without gaussflow: a SavedModel, or `"onnx"`.
+    def compute_metrics(self, *args, **kwargs):
+        return summable_logs(super().compute_metrics(*args, **kwargs))
 
-        The first answers `log_prob` (and `serve`), `sample`, `forward` and `invert`,
-        the second `log_prob` (`38_serving`). Other formats are Keras's, of the latent.
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Write a file that answers without gaussflow (`38_serving`).
+
+        A SavedModel, `"onnx"`, or another of Keras's formats, of the latent.
         """
-        if format not in ("tf_saved_model", "onnx"):
-            return super().export(filepath, format=format, **kwargs)
-        return export_flow(self, str(filepath), format)
+        return export_flow(self, filepath, format, super().export, **kwargs)
 
 # %% ../nbs/42_flow.ipynb #gaussianization-flow
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -320,14 +320,16 @@ def export_onnx(
 # %% ../nbs/38_serving.ipynb #export-flow
 def export_flow(
     flow,  # A built flow
-    path: str,  # Where to
-    format: str,  # `"tf_saved_model"` or `"onnx"`
+    path,  # Where to
+    format: str,  # `"tf_saved_model"`, `"onnx"`, or one of Keras's
+    otherwise: Callable,  # Keras's own `export`
+    **options,  # For Keras's own
 ) -> None:
     "Write a file that answers without gaussflow, on any backend."
+    if format not in ("tf_saved_model", "onnx"):
+        return otherwise(path, format=format, **options)
     endpoint_inputs(flow, "x")
     if keras.backend.backend() != "tensorflow":
-        write_on_tensorflow(flow, path, format)
-    elif format == "onnx":
-        export_onnx(flow, path)
-    else:
-        export_saved_model(flow, path)
+        return write_on_tensorflow(flow, str(path), format)
+    write = export_onnx if format == "onnx" else export_saved_model
+    return write(flow, str(path))
