@@ -21,7 +21,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images")
+NAMED_ONLY = ("peers", "images", "scaling")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -129,6 +129,15 @@ def run_images(args, settings):
         figures, found, machines = measure_part(part, args, args.out / "images.json")
     settings.update(found)
     return figures, machines
+
+
+def run_scaling(args, settings):
+    from benchmarks.scaling import AXES, MIDDLE, REFLECTED, measure_all
+
+    machine = about()
+    settings.clear()
+    settings.update(middle=MIDDLE, axes=AXES, reflected=REFLECTED)
+    return measure_all(), machine
 
 
 def parse(argv=None):
