@@ -119,6 +119,7 @@ from gaussflow.scalar import (
     sigmoid_log_scale_clamp,
     tanh_log_scale_clamp,
 )
+from gaussflow.scaling import PowerLaw, workers_worth
 from gaussflow.special import (
     norm_cdf,
     norm_icdf,
@@ -181,6 +182,7 @@ __all__ = [
     "NormalizingFlow",
     "Objective",
     "Permute",
+    "PowerLaw",
     "RationalQuadraticSpline",
     "ResidualConditioner",
     "ResidualConvConditioner",
@@ -248,6 +250,7 @@ __all__ = [
     "sigmoid_log_scale_clamp",
     "tanh_log_scale_clamp",
     "total_correlation_by_layers",
+    "workers_worth",
 ]
 
 
