@@ -35,7 +35,8 @@ from .standardize import RunningMoments, less_offset
 from .table import SEVERITIES, TableReport, inspect_table
 
 # %% ../nbs/36_reading.ipynb #as-column
-BATCHES_HELD = 100  # of a data set that can be read again
+# Of a data set that can be read again
+BATCHES_HELD, ROWS_HELD = 100, 10_000
 
 
 def as_column(
@@ -235,6 +236,9 @@ class Reader:
                 "received them beside it"
             )
         held = count if is_one_shot(data) else min(count, BATCHES_HELD)
+        if held > 1 and not is_one_shot(data):
+            rows = len(batch_events(peek(data, 1)[0][0])[0])
+            held = min(held, -(-ROWS_HELD // max(rows, 1)))
         first, data = peek(data, held)
         read = [batch_events(batch) for batch in first]
         events, context, target, weight = read[0]

@@ -109,10 +109,10 @@ class Passing(keras.utils.PyDataset):
 def test_training_data_pass_and_are_not_held(kind):
     "240 MB of rows pass, statistics of all of them included; half of that would show."
     tf = pytest.importorskip("tensorflow")
-    data = Passing()
+    data = passing = Passing()
     if kind == "tf.data":
         spec = tf.TensorSpec((20_000, 20), "float32")
-        rows = lambda: (data[i][0] for i in range(len(data)))
+        rows = lambda: (passing[i][0] for i in range(len(passing)))
         data = tf.data.Dataset.from_generator(rows, output_signature=spec)
     flow = gf.NormalizingFlow([gf.Standardize(), gf.Marginal(gf.Affine())], 20)
     flow.compile("adam", jit_compile=False)
