@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
+# Plain `torch` takes gigabytes for a GPU; this version is found as a CPU build.
+TORCH ?= 2.13.0
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 0
@@ -36,6 +38,13 @@ test: $(STAMP)  ## Run every check but the slow tests and the tutorials
 
 test-slow: $(STAMP)  ## Run every check, slow tests and tutorials too
 	@$(BIN)/python tools/run_checks.py --slow
+
+.PHONY: torch test-backends
+torch: $(STAMP)  ## Add PyTorch (a CPU build) to .venv, for the checks on it
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet torch==$(TORCH)
+
+test-backends: $(STAMP)  ## Run library notebooks and tests on TensorFlow, JAX and PyTorch
+	@$(BIN)/python tools/on_backends.py
 
 .PHONY: export readme run lock site-address docs
 export: $(STAMP)  ## Write modules from notebooks, format, clean, renew README.md

@@ -10,7 +10,10 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-dev, jax = cfg["dev_requirements"].split(), cfg["jax_requirements"].split()
+extras = {
+    name: cfg[f"{name}_requirements"].split()
+    for name in ("dev", "jax", "torch", "onnx", "dask")
+}
 # The placeholder address leads nowhere, so it stays out of the metadata until there is a real one.
 is_public = not cfg["public_address"].endswith(".invalid")
 
@@ -37,7 +40,7 @@ setup(
     packages=find_packages(include=[cfg["lib_path"], f"{cfg['lib_path']}.*"]),
     package_data={cfg["lib_path"]: ["py.typed"]},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": dev, "jax": jax},
+    extras_require=extras,
     entry_points={"nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
 )

@@ -22,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images", "gallery", "tables")
+NAMED_ONLY = ("peers", "images", "gallery", "tables", "scaling")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -151,6 +151,15 @@ def run_tables(args, settings):
     figures, found, machines = measure_part(args, args.out / "tables.json")
     settings.update(found)
     return figures, machines
+
+
+def run_scaling(args, settings):
+    from benchmarks.scaling import AXES, MIDDLE, REFLECTED, measure_all
+
+    machine = about()
+    settings.clear()
+    settings.update(middle=MIDDLE, axes=AXES, reflected=REFLECTED)
+    return measure_all(), machine
 
 
 def parse(argv=None):

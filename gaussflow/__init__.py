@@ -7,6 +7,23 @@ Written by hand; every other module of this package is exported from a notebook 
 __version__ = "0.1.0"
 
 import importlib
+import importlib.util
+
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    # Keras is there, and what it computes with is not.
+    BACKENDS = ("tensorflow", "jax", "torch")
+    if error.name not in BACKENDS:
+        raise
+    others = [b for b in BACKENDS if b != error.name and importlib.util.find_spec(b)]
+    found = f"{others[0]} (choose it: KERAS_BACKEND={others[0]})" if others else "none"
+    raise ImportError(
+        f"Expected {error.name}, which Keras computes with, received {found}. One of "
+        "three commands installs a backend: `pip install tensorflow`; "
+        "`pip install jax`, then KERAS_BACKEND=jax in the environment; "
+        "`pip install torch`, then KERAS_BACKEND=torch"
+    ) from error
 
 from gaussflow.autoregressive import Autoregressive, MaskedMLPConditioner
 from gaussflow.base import (
@@ -18,6 +35,7 @@ from gaussflow.base import (
     UniformAngles,
 )
 from gaussflow.bijector import Bijector, Chain, Inverse
+from gaussflow.blocks import log_prob_in_blocks, sample_in_blocks
 from gaussflow.bounded import Bounded, Log, Logit
 from gaussflow.circular import CircularSpline
 from gaussflow.conditioner import (
@@ -108,6 +126,7 @@ from gaussflow.scalar import (
     sigmoid_log_scale_clamp,
     tanh_log_scale_clamp,
 )
+from gaussflow.scaling import PowerLaw, workers_worth
 from gaussflow.special import (
     norm_cdf,
     norm_icdf,
@@ -172,6 +191,7 @@ __all__ = [
     "NormalizingFlow",
     "Objective",
     "Permute",
+    "PowerLaw",
     "RationalQuadraticSpline",
     "ResidualConditioner",
     "ResidualConvConditioner",
@@ -211,6 +231,7 @@ __all__ = [
     "initialize_flow_from_ig",
     "inspect_table",
     "iterative_gaussianization",
+    "log_prob_in_blocks",
     "make_coupling_flow",
     "make_gaussianization_flow",
     "make_glow",
@@ -234,10 +255,12 @@ __all__ = [
     "radial_transform",
     "random_mask",
     "restart",
+    "sample_in_blocks",
     "shape_negentropy",
     "sigmoid_log_scale_clamp",
     "tanh_log_scale_clamp",
     "total_correlation_by_layers",
+    "workers_worth",
 ]
 
 

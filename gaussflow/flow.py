@@ -44,6 +44,7 @@ from gaussflow.bijector import (
     store_structure,
     take_structure,
 )
+from .blocks import is_dask, log_prob_in_blocks
 from .conditioner import MLPConditioner
 from .coupling import MixtureCDFCoupling
 from .covariance import check_columns
@@ -69,12 +70,14 @@ from gaussflow.reading import (
     agree_over_processes,
     check_float32,
     check_images,
+    summable_logs,
     units_taken,
     unpack_inputs,
     validation_parts,
 )
-from .running import answer, export_saved_model, gradient_by_rows
+from .running import answer, gradient_by_rows
 from .sampling import draw_latents
+from .serving import export_flow
 from .special import norm_log_pdf
 from .standardize import Standardize
 from .table import inspect_table
@@ -287,9 +290,9 @@ def settle_overflow(
     "Replace NaN by `-inf` where the square of a coordinate overflows."
     limit = math.sqrt(float(np.finfo(keras.backend.standardize_dtype(x.dtype)).max))
     far = ops.any(ops.abs(x) > limit, axis=tuple(range(1, len(x.shape))))
-    return ops.where(
-        far & ops.isnan(log_prob), ops.full_like(log_prob, -math.inf), log_prob
-    )
+    # A number, no array of them: ONNX would make a product of the choice, 0 times inf.
+    nothing = ops.cast(-math.inf, log_prob.dtype)
+    return ops.where(far & ops.isnan(log_prob), nothing, log_prob)
 
 # %% ../nbs/42_flow.ipynb #remember-parts
 FLOWS_OF = (
@@ -598,7 +601,10 @@ class NormalizingFlow(Configured, keras.Model):
         """Log-density of events in nats, `(n,)`; differentiable under a tape or trace.
 
         NaN where event or context has one, `-inf` outside a bounded layer's domain.
+        Arrays and frames of Dask give lazy answers (`39_blocks`).
         """
+        if is_dask(x):
+            return log_prob_in_blocks(self, x, context)
         x, context = self.read(x, context)
         if is_concrete(x) or not is_tensor(x):
             plain = ops.convert_to_numpy(x) if is_tensor(x) else x
@@ -912,19 +918,16 @@ class NormalizingFlow(Configured, keras.Model):
         is_data_set = not isinstance(parts[0], (np.ndarray, dict))
         return parts[0] if is_data_set and parts[1] is None else parts
 
-    def evaluate(
-        self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs
-    ):
+    def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kw):
         """As `keras.Model.evaluate`.
 
         **Returns** the mean negative log-likelihood in nats, `sum(w * nll) / n` with
         weights.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):  # inside fit it is read already
+        if not kw.get("_use_cached_eval_dataset"):  # inside fit it is read already
             x, y, sample_weight = self.for_training(x, y, sample_weight)
-        return super().evaluate(
-            x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
-        )
+        given = {"batch_size": batch_size, "sample_weight": sample_weight}
+        return super().evaluate(x, y, **given, **kw)
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         "As `keras.Model.train_on_batch`; layers that await data start from this batch."
@@ -981,15 +984,15 @@ class NormalizingFlow(Configured, keras.Model):
         loss = PerRow()(values, values, sample_weight=sample_weight)
         return sum((ops.cast(extra, loss.dtype) for extra in extras), loss)
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Write a SavedModel that answers without gaussflow.
+    def compute_metrics(self, *args, **kwargs):
+        return summable_logs(super().compute_metrics(*args, **kwargs))
 
-        Its endpoints are `log_prob`, which is also `serve(x)`, `forward` and `invert`.
-        With a context, `serve(x, context)`. Other formats are Keras's, of the latent.
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Write a file that answers without gaussflow (`38_serving`).
+
+        A SavedModel, `"onnx"`, or another of Keras's formats, of the latent.
         """
-        if format != "tf_saved_model":
-            return super().export(filepath, format=format, **kwargs)
-        return export_saved_model(self, str(filepath))
+        return export_flow(self, filepath, format, super().export, **kwargs)
 
 # %% ../nbs/42_flow.ipynb #gaussianization-flow
 @keras.saving.register_keras_serializable(package="gaussflow")

@@ -23,15 +23,28 @@ from gaussflow.events import (
     check_target,
     check_weights,
     column_names,
+    is_one_shot,
     peek,
     read_context,
     read_events,
     repeat_row,
+    some_batches,
     split_context,
     with_help,
 )
 from .standardize import RunningMoments, less_offset
 from .table import SEVERITIES, TableReport, inspect_table
+
+# %% ../nbs/36_reading.ipynb #as-column
+# Of a data set that can be read again
+BATCHES_HELD, ROWS_HELD = 100, 10_000
+
+
+def as_column(
+    values: np.ndarray | None,  # `(n,)` or `(n, ...)`
+):
+    "Numbers as rows of one number."
+    return values[:, None] if values is not None and values.ndim == 1 else values
 
 # %% ../nbs/36_reading.ipynb #training-data
 class TrainingData(NamedTuple):
@@ -42,6 +55,7 @@ class TrainingData(NamedTuple):
     weight: np.ndarray | None  # `(n,)`
     batches: list  # The first batches of a data set, as `batch_events` gives them
     data: object  # The data set, complete
+    limit: int = 1  # How many batches of it may be read
 
     @property
     def first_context(self):
@@ -57,6 +71,15 @@ class TrainingData(NamedTuple):
         return [
             (self.events[kept], None if self.context is None else self.context[kept])
         ]
+
+    def all_rows(self) -> Iterator[tuple]:
+        "As `rows`, of all batches that may be read: one after another, none kept."
+        held = self.events is not None or self.limit <= len(self.batches)
+        if held or is_one_shot(self.data):
+            yield from self.rows
+            return
+        for batch in some_batches(self.data, self.limit):
+            yield tuple(map(as_column, batch_events(batch)[:2]))
 
     def some_rows(self, limit: int) -> np.ndarray:
         "The first events of all that were read."
@@ -213,7 +236,11 @@ class Reader:
                 "Expected y and sample_weight inside the data set, "
                 "received them beside it"
             )
-        first, data = peek(data, count)
+        held = count if is_one_shot(data) else min(count, BATCHES_HELD)
+        if held > 1 and not is_one_shot(data):
+            rows = len(batch_events(peek(data, 1)[0][0])[0])
+            held = min(held, -(-ROWS_HELD // max(rows, 1)))
+        first, data = peek(data, held)
         read = [batch_events(batch) for batch in first]
         events, context, target, weight = read[0]
         events = read_events(events, self.event_shape)
@@ -223,9 +250,8 @@ class Reader:
             check_weights(weight, len(events))
         if isinstance(data, Iterator):  # Keras wants a generator, and tuples
             data = (batch if isinstance(batch, tuple) else (batch,) for batch in data)
-        column = lambda a: a[:, None] if a is not None and a.ndim == 1 else a
-        read = [(column(e), column(c), t, w) for e, c, t, w in read]
-        return TrainingData(None, None, None, read, data)
+        read = [(as_column(e), as_column(c), t, w) for e, c, t, w in read]
+        return TrainingData(None, None, None, read, data, count)
 
 # %% ../nbs/36_reading.ipynb #validation-parts
 def validation_parts(
@@ -382,12 +408,27 @@ def unpack_inputs(
     centered = tuple(k.removeprefix(CENTERED) for k in inputs if k.startswith(CENTERED))
     return (*split_context(plain), centered)
 
+# %% ../nbs/36_reading.ipynb #strategy-of-workers
+def strategy_of_workers(
+    weight,  # Of a model, or `None`
+):
+    "The TensorFlow strategy of several workers that a weight lives in, or `None`."
+    if weight is None or keras.backend.backend() != "tensorflow":
+        return None
+    # Keras does not tell where a weight lives, so TensorFlow is asked by name.
+    import tensorflow as tf
+
+    strategy = getattr(weight.value, "distribute_strategy", None)
+    workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return strategy if workers else None
+
 # %% ../nbs/36_reading.ipynb #from-all-processes
 def from_all_processes(
     values: np.ndarray,  # In float64
+    weight=None,  # Of the model, which tells the workers of TensorFlow
 ) -> np.ndarray:
-    "The array of each process of a JAX program, `(processes, *shape)`."
-    # Keras knows no collective between hosts, so JAX's is called by name.
+    "The array of each process of a program, `(processes, *shape)`."
+    # Keras knows no collective between hosts, so each backend's is called by name.
     if keras.backend.backend() == "jax":
         import jax
 
@@ -397,7 +438,14 @@ def from_all_processes(
             raw = np.ravel(values).astype("float64").view("uint32")
             found = np.asarray(multihost_utils.process_allgather(raw))
             return found.view("float64").reshape(-1, *np.shape(values))
-    return np.asarray(values)[None]
+    strategy = strategy_of_workers(weight)
+    if strategy is None:
+        return np.asarray(values)[None]
+    import tensorflow as tf
+
+    own = lambda _: tf.constant(values, "float64")[None]
+    spread = strategy.experimental_distribute_values_from_function(own)
+    return strategy.gather(spread, axis=0).numpy()
 
 # %% ../nbs/36_reading.ipynb #packed
 def packed(
@@ -431,16 +479,34 @@ def agree_over_processes(
     weights: Sequence,  # Of a model, the same on each process but for their numbers
 ) -> None:
     "Give each process the first one's numbers."
-    if keras.backend.backend() != "jax":
+    if not weights:
         return
-    import jax
+    if strategy_of_workers(weights[0]) is None:
+        if keras.backend.backend() != "jax":
+            return
+        import jax
 
-    if jax.process_count() > 1:
-        for weight in weights:
-            every = from_all_processes(ops.convert_to_numpy(weight).astype("float64"))
-            weight.assign(
-                every[0].astype(keras.backend.standardize_dtype(weight.dtype))
-            )
+        if jax.process_count() == 1:
+            return
+    for weight in weights:
+        own = ops.convert_to_numpy(weight).astype("float64")
+        first = from_all_processes(own, weight)[0]
+        weight.assign(first.astype(keras.backend.standardize_dtype(weight.dtype)))
+
+# %% ../nbs/36_reading.ipynb #summable-logs
+def summable_logs(
+    logs: dict,  # Loss and metrics of a step
+) -> dict:
+    "The same, as Keras can sum them over the workers of TensorFlow."
+    if keras.backend.backend() != "tensorflow":
+        return logs
+    # The strategy of the step that is being traced
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return {name: ops.reshape(value, (1,)) for name, value in logs.items()}
 
 # %% ../nbs/36_reading.ipynb #center-batch
 def center_batch(
@@ -513,11 +579,11 @@ class Front:
         "Let them learn from all rows, unless they have."
         for name, layer in self.pending(has_context).items():
             moments = RunningMoments()
-            for pair in read.rows:
+            for pair in read.all_rows():
                 values = pair[name == "context"]
                 for first in range(0, len(values), 2**16):
                     moments.update(values[first : first + 2**16])
-            parts = from_all_processes(packed(moments))
+            parts = from_all_processes(packed(moments), layer.scale)
             moments = merged(parts) if len(parts) > 1 else moments
             layer.adapt_to_moments(moments, keep_binary=name == "context")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import books as nb
 import check_pages
+import nbformat
 import pages
 from execnb.nbio import mk_cell, read_nb, write_nb
 from fontTools.subset import Options, Subsetter, load_font, save_font
@@ -167,6 +168,35 @@ def save_thumbnail(page: pages.Page, target: Path) -> None:
     image.quantize(64).save(target, optimize=True)
 
 
+def standalone(path: Path, root: Path) -> nbformat.NotebookNode:
+    "The notebook as it is downloaded: stored results that it reads come along, in a cell that writes them."
+    book, place = nb.read(path), "../../benchmarks/results"
+    readers = [i for i, cell in enumerate(book.cells) if place in cell.source]
+    if not readers:
+        return book
+    named = set(
+        re.findall(rf"{place}/([\w.-]+)", "".join(c.source for c in book.cells))
+    )
+    results = {
+        file.name: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((root / "benchmarks/results").glob("*.json"))
+        if file.name in named or not named
+    }
+    for i in readers:
+        book.cells[i].source = book.cells[i].source.replace(place, "results")
+    written = nbformat.v4.new_code_cell(
+        "# Figures of stored runs, which this notebook reads; in the repository they are files.\n"
+        "import json\nfrom pathlib import Path\n\n"
+        f"stored = json.loads({json.dumps(results)!r})\n"
+        'Path("results").mkdir(exist_ok=True)\n'
+        "for name, values in stored.items():\n"
+        '    Path("results", name).write_text(json.dumps(values))'
+    )
+    written["id"] = "stored-results"
+    book.cells.insert(readers[0], written)
+    return book
+
+
 def make_pages(root: Path, into: Path) -> list[str]:
     "All that Quarto reads: processed notebooks, texts, the list of names, pictures, notebooks to download."
     shutil.copytree(root / "nbs", into, ignore=shutil.ignore_patterns("*.ipynb", ".*"))
@@ -183,7 +213,7 @@ def make_pages(root: Path, into: Path) -> list[str]:
         path = root / "nbs" / page.path
         if page.figure:
             save_thumbnail(page, into / pages.thumbnail(page))
-        shutil.copy(path, into / "downloads" / path.name)
+        nbformat.write(standalone(path, root), into / "downloads" / path.name)
     return complaints
 
 

@@ -12,6 +12,13 @@ from pathlib import Path
 import books as nb
 
 BIN = Path(sys.executable).parent
+# JAX compiles every operation for every shape; what it compiled once is kept with the environment.
+JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_COMPILATION_CACHE_DIR": str(nb.ROOT / ".venv/jax-cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -19,13 +26,6 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
     python, tool = [sys.executable], lambda name, *args: [str(BIN / name), *args]
     pytest = [*python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
     contracts = [*pytest, "-m", "contract and not slow"]
-    # JAX compiles every operation for every shape; what it compiled once is kept with the environment.
-    jax = {
-        "KERAS_BACKEND": "jax",
-        "JAX_COMPILATION_CACHE_DIR": str(nb.ROOT / ".venv/jax-cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
     found = {
         "ruff format": (tool("ruff", "format", "--check", "--quiet", "."), {}),
         "ruff check": (tool("ruff", "check", "--quiet", "."), {}),
@@ -40,10 +40,10 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
             [*pytest, *([] if slow else ["-m", "not slow"])],
             {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
         ),
-        "pytest, contracts on JAX": (contracts, jax),
+        "pytest, contracts on JAX": (contracts, JAX),
         "nbdev_test on JAX": (
             [*python, "tools/notebook_tests.py", "--names", "00_|03_|10_|22_"],
-            jax,
+            JAX,
         ),
         "stored outputs": (
             [*python, "tools/compare_outputs.py"],
