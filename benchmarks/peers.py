@@ -173,12 +173,8 @@ class Peer:
     `ask` sends it one request and returns its answer.
     """
 
-    def __init__(self, python, library):
-        command = [
-            str(python),
-            str(Path(__file__).with_name("peer_worker.py")),
-            library,
-        ]
+    def __init__(self, python, *arguments, script="peer_worker.py"):
+        command = [str(python), str(Path(__file__).with_name(script)), *arguments]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -5,8 +5,9 @@ Start it by `python -m benchmarks.run` from the repository's root.
 Parts: `first` (what first answers wait for, per backend), `speed` (training step,
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
-`images` (against PyTorch libraries; only where they are named, since they need an
-environment of their own). Each writes `benchmarks/results/PART.json`.
+`images` (against PyTorch libraries) and `information` (mutual information beside
+benchmark-mi; these three only where they are named, since they need an environment of
+their own). Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images")
+NAMED_ONLY = ("peers", "images", "information")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -31,6 +32,7 @@ OTHER_OPTIONS = (
     "datasets",
     "laws",
     "families",
+    "tasks",
 )  # paths and choices, no settings
 
 
@@ -131,6 +133,15 @@ def run_images(args, settings):
     return figures, machines
 
 
+def run_information(args, settings):
+    from benchmarks.information import PARTS as ALL
+    from benchmarks.information import ROWS, TEN, measure
+
+    settings.clear()
+    settings.update(rows=ROWS, ten=list(TEN))
+    return measure(args.only or ALL, args, args.out / "information.json")
+
+
 def parse(argv=None):
     installed = [
         name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)
@@ -183,7 +194,7 @@ def parse(argv=None):
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder of the JSON files"
     )
-    peers = parser.add_argument_group("peers and images")
+    peers = parser.add_argument_group("peers, images and information")
     peers.add_argument(
         "--data",
         type=Path,
@@ -192,13 +203,14 @@ def parse(argv=None):
     peers.add_argument(
         "--peer-python",
         default=sys.executable,
-        help="Python of the environment that has zuko, nflows and normflows",
+        help="Python of the environment that has zuko, nflows and normflows, or "
+        "benchmark-mi",
     )
     peers.add_argument(
         "--only",
         nargs="+",
-        help="parts: of peers pilot, nll, speed; of images families, glow, speed; "
-        "the others stay",
+        help="parts: of peers pilot, nll, speed; of images families, glow, speed; of "
+        "information tasks, seeds, small, neural, independence; the others stay",
     )
     peers.add_argument(
         "--families",
@@ -209,6 +221,9 @@ def parse(argv=None):
         "--datasets",
         nargs="+",
         help="data of peers, such as 'two moons'; the others stay as stored",
+    )
+    peers.add_argument(
+        "--tasks", nargs="+", help="tasks of information; the others stay as stored"
     )
     peers.add_argument(
         "--laws",
@@ -225,6 +240,7 @@ def parse(argv=None):
     known = {
         "peers": {"pilot", "nll", "speed"},
         "images": {"families", "glow", "speed"},
+        "information": {"tasks", "seeds", "small", "neural", "independence"},
     }
     for part in set(args.parts) & set(known):
         if set(args.only or ()) - known[part]:
@@ -247,9 +263,11 @@ def main(argv=None):
         path = write_json(args.out / f"{part}.json", figures, settings, machine)
         print(f"{path.name}: {len(figures)} figures")
         for name, value in figures.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and "median" in value:
                 spread = f"{value['min']:g} to {value['max']:g}"
                 value = f"{value['median']:g} ({spread}, {value['rounds']} rounds)"
+            elif isinstance(value, dict):
+                value = f"{len(value)} of them"
             print(f"  {name:48} {value}")
 
 
