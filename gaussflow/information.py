@@ -25,6 +25,7 @@ from .estimator import rising_and_falling, seeded
 from .events import check_count, column_names, read_frame
 from .families import make_maf
 from .flow import NormalizingFlow, restart
+from .scalar import Affine
 from .spline import RationalQuadraticSpline
 from .table import spell_columns
 
@@ -129,6 +130,11 @@ class CanonicalPairs:
         self.correlations = np.minimum(correlations, 1 - 1e-6)
         self.maps = white[0] @ turn_x, white[1] @ turn_y.T
 
+    @property
+    def smaller(self) -> int:
+        "Dimensions of the smaller side."
+        return len(self.correlations)
+
     def coordinates(self, side: int, values: np.ndarray, given: np.ndarray):
         "Canonical coordinates of one side, 0 or 1, `(n, d)`."
         design = np.column_stack([np.ones(len(values)), given - self.middle])
@@ -178,10 +184,12 @@ class Sides(NamedTuple):
     fewer: np.ndarray | None  # Of the one below, `(n, c)`, zeros where it is not told
     shift: np.ndarray  # What the change of coordinates adds to the log ratio, `(n,)`
 
-    def normal(self) -> np.ndarray:
-        "The log ratio if both are standard normal, `(n,)`."
-        below = 0.0 if self.second is None else norm.logpdf(self.second).sum(axis=1)
-        return norm.logpdf(self.first).sum(axis=1) - below + self.shift
+    def normal(self) -> tuple:
+        "Both log-densities if the events are standard normal, `(n,)` each."
+        above = norm.logpdf(self.first).sum(axis=1) + self.shift
+        if self.second is None:
+            return above, np.zeros(len(above))
+        return above, norm.logpdf(self.second).sum(axis=1)
 
     def rows(self, above: np.ndarray, below: np.ndarray):
         "Training data: rows of the one, then rows of the other."
@@ -193,18 +201,18 @@ class Sides(NamedTuple):
         events = events.astype("float32")
         return events if told is None else {"x": events, "context": told}
 
-    def log_ratio(self, flow: NormalizingFlow, rows: np.ndarray) -> np.ndarray:
-        "The log ratio by a flow at some rows, `(n,)`."
-        ask = lambda events, told: np.asarray(
-            ops.convert_to_numpy(
-                flow.log_prob(
-                    events[rows].astype("float32"), None if told is None else told[rows]
-                )
-            ),
-            "float64",
-        )
+    def learned(self, flow: NormalizingFlow, rows: np.ndarray) -> tuple:
+        "Both log-densities by a flow at some rows."
+
+        def ask(events, told):
+            told = None if told is None else told[rows]
+            answer = flow.log_prob(events[rows].astype("float32"), told)
+            return np.asarray(ops.convert_to_numpy(answer), "float64")
+
         above = ask(self.first, self.context) + self.shift[rows]
-        return above if self.second is None else above - ask(self.second, self.fewer)
+        if self.second is None:
+            return above, np.zeros(len(above))
+        return above, ask(self.second, self.fewer)
 
 # %% ../nbs/51_information.ipynb #flagged
 def flagged(
@@ -229,7 +237,7 @@ class RatioTrainer:
     (3, 128)
     """
 
-    blocks, width, bins, peak, steps = 3, 64, 8, 5e-3, 1000
+    blocks, width, bins, peak, steps = 3, 64, 8, 5e-3, 600
 
     def __init__(
         self,
@@ -249,13 +257,9 @@ class RatioTrainer:
 
     def make(self, events: int, context: int | None) -> NormalizingFlow:
         "A built flow at its start, the identity."
-        flow = make_maf(
-            events,
-            self.blocks,
-            (self.width, self.width),
-            "silu",
-            RationalQuadraticSpline(self.bins),
-        )
+        scalar = RationalQuadraticSpline(self.bins) if events == 1 else Affine()
+        hidden = self.width, self.width
+        flow = make_maf(events, self.blocks, hidden, "silu", scalar)
         shapes = {"x": (None, events)}
         flow.build(shapes if context is None else shapes | {"context": (None, context)})
         return flow
@@ -294,25 +298,26 @@ class RatioTrainer:
         flow.set_weights(worker.get_weights())
         return flow
 
-# %% ../nbs/51_information.ipynb #mixed-ratio
-def mixed_ratio(
-    learned: np.ndarray,  # Log ratio by a flow, `(n,)`
+# %% ../nbs/51_information.ipynb #mixed-density
+def mixed_density(
+    learned: np.ndarray,  # Log-density by a flow, `(n,)`
     normal: np.ndarray,  # By the normal solution
     share: float,  # Of the flow, between 0 and 1
 ) -> np.ndarray:
-    """The log ratio by a mixture of both.
+    """The log-density of a mixture of both.
 
-    >>> mixed_ratio(np.array([2.0]), np.array([0.0]), 0.5).round(2).tolist()
+    >>> mixed_density(np.array([2.0]), np.array([0.0]), 0.5).round(2).tolist()
     [1.43]
     """
-    with np.errstate(divide="ignore"):
-        return np.logaddexp(np.log(share) + learned, np.log1p(-share) + normal)
+    if share == 0:
+        return normal
+    return np.logaddexp(np.log(share) + learned, np.log1p(-share) + normal)
 
 
 def best_share(learned: np.ndarray, normal: np.ndarray) -> float:
-    "The share that is best on average; 0 unless the gain exceeds its standard error."
+    "The share that is likeliest; 0 unless the gain exceeds its standard error."
     shares = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.995])
-    gains = [mixed_ratio(learned, normal, share) - normal for share in shares]
+    gains = [mixed_density(learned, normal, share) - normal for share in shares]
     best = int(np.argmax([gain.mean() for gain in gains]))
     error = gains[best].std() / np.sqrt(len(normal))
     return float(shares[best]) if gains[best].mean() > error else 0.0
@@ -326,7 +331,7 @@ class HeldOut:
     normal: np.ndarray  # `(n,)`, of the normal solutions
     fold: np.ndarray  # `(n,)`, which flow judged
     flows: list  # One for each fold; `None` where nothing was trained
-    shares: list  # How far each is believed
+    shares: list  # How far each is believed, above and below the line
 
 
 def held_out_ratio(
@@ -347,17 +352,21 @@ def held_out_ratio(
         sides, test = prepare(rest, k), np.flatnonzero((fold == k) & judged)
         rest = rng.permutation(rest)
         left, seen = rest[: len(rest) // 8], rest[len(rest) // 8 :]
-        baseline = sides.normal()
-        flow, share = None, 0.0
+        normals, flow, share = sides.normal(), None, (0.0, 0.0)
+        normal[test] = ratio[test] = (normals[0] - normals[1])[test]
         if trainer is not None:
             parts = [[r[m[r]] for m in (above, below)] for r in (seen, left)]
             flow = trainer.train(sides.rows(*parts[0]), sides.rows(*parts[1]))
-            choice = left[judged[left]]
-            share = best_share(sides.log_ratio(flow, choice), baseline[choice])
-        normal[test] = ratio[test] = baseline[test]
-        if share > 0:
-            learned = sides.log_ratio(flow, test)
-            ratio[test] = mixed_ratio(learned, baseline[test], share)
+            learned = [sides.learned(flow, part)[i] for i, part in enumerate(parts[1])]
+            share = tuple(
+                best_share(learned[i], normals[i][parts[1][i]]) for i in (0, 1)
+            )
+        if max(share) > 0:
+            mixed = [
+                mixed_density(side, known[test], part)
+                for side, known, part in zip(sides.learned(flow, test), normals, share)
+            ]
+            ratio[test] = mixed[0] - mixed[1]
         gain = (ratio - normal)[test].mean()
         announce(f"fold {k + 1} of {folds}: the flow adds {gain:.3f} nats")
         flows.append(flow)
@@ -538,6 +547,97 @@ class Study:
             found.ratio,
         ).to(self.unit)
 
+# %% ../nbs/51_information.ipynb #summary-loss
+def minus_normal_information(
+    y_true,  # Ignored
+    y_pred,  # Both summaries side by side, `(n, 2k)`
+):
+    """Minus the information of a normal distribution with the batch's covariance.
+
+    **Source** [Andrew et al. 2013](https://proceedings.mlr.press/v28/andrew13.html)
+
+    >>> pair = np.random.default_rng(0).normal(size=(1000, 2)).astype("float32")
+    >>> abs(float(minus_normal_information(None, pair))) < 0.01
+    True
+    """
+    k = y_pred.shape[-1] // 2
+    center = y_pred - ops.mean(y_pred, axis=0, keepdims=True)
+    rows = ops.cast(ops.shape(y_pred)[0], y_pred.dtype)
+    covariance = ops.matmul(ops.transpose(center), center) / rows
+    covariance += 1e-3 * ops.eye(2 * k, dtype=y_pred.dtype)
+    log_det = lambda part: 2 * ops.sum(ops.log(ops.diagonal(ops.cholesky(part))))
+    alone = log_det(covariance[:k, :k]) + log_det(covariance[k:, k:])
+    return (log_det(covariance) - alone) / 2
+
+# %% ../nbs/51_information.ipynb #summary-network
+def summary_network(
+    inputs: int,  # Columns of `describe_side`
+    k: int,  # Numbers in the summary
+    width: int = 64,
+) -> keras.Model:
+    """A network that starts as its first `k` inputs.
+
+    >>> summary_network(5, 2)(np.ones((3, 5))).shape
+    (3, 2)
+    """
+    start = keras.initializers.Constant(np.eye(inputs, k))
+    given = keras.Input((inputs,))
+    hidden = keras.layers.Dense(width, "silu")(given)
+    hidden = keras.layers.Dense(width, "silu")(hidden)
+    bent = keras.layers.Dense(k, kernel_initializer="zeros")(hidden)
+    straight = keras.layers.Dense(k, use_bias=False, kernel_initializer=start)(given)
+    return keras.Model(given, keras.layers.Add()([straight, bent]))
+
+
+def learn_summaries(
+    sides: Sequence[np.ndarray],  # Of `describe_side`, `(n, c)` each
+    k: int,
+    rows: np.ndarray,  # To learn from, in random order
+    verbose: int = 0,
+) -> list[np.ndarray]:
+    "Train both networks on some rows. **Returns** summaries of all rows, `(n, k)`."
+    networks = [summary_network(side.shape[1], k) for side in sides]
+    both = keras.layers.Concatenate()([network.output for network in networks])
+    pair = keras.Model([network.input for network in networks], both)
+    left, seen = rows[: len(rows) // 8], rows[len(rows) // 8 :]
+    batch_size, epochs = min(1000, len(seen)), 80
+    steps = epochs * -(-len(seen) // batch_size)
+    optimizer = keras.optimizers.AdamW(
+        rising_and_falling(3e-3, steps), weight_decay=0.05, clipnorm=1.0
+    )
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    pair.compile(optimizer, loss=minus_normal_information, jit_compile=jit)
+    take = lambda index: [side[index].astype("float32") for side in sides]
+    stop = keras.callbacks.EarlyStopping(patience=15, restore_best_weights=True)
+    none = np.zeros((len(sides[0]), 1), "float32")
+    before = pair.get_weights()
+    judge = lambda: float(
+        minus_normal_information(None, pair(take(left), training=False))
+    )
+    at_start = judge()
+    pair.fit(
+        take(seen),
+        none[seen],
+        validation_data=(take(left), none[left]),
+        validation_batch_size=len(left),
+        batch_size=batch_size,
+        epochs=epochs,
+        callbacks=[stop],
+        verbose=verbose,
+    )
+    if not judge() < at_start - k**2 / len(left):
+        pair.set_weights(before)
+    every = np.arange(len(sides[0]))
+    return [
+        np.concatenate(
+            [
+                ops.convert_to_numpy(network(side[part].astype("float32")))
+                for part in np.array_split(every, -(-len(every) // 10_000))
+            ]
+        ).astype("float64")
+        for network, side in zip(networks, sides)
+    ]
+
 # %% ../nbs/51_information.ipynb #pair-sides
 class PairSides:
     """The two densities of $I(x; y \\mid z)$, fold by fold.
@@ -574,16 +674,6 @@ class PairSides:
         context, fewer = flagged(describe_side(self.raw[1 - side], u), self.told)
         shift = np.full(len(v), -np.log(spread).sum())
         return Sides((v - rho * partner) / spread, v, context, fewer, shift)
-
-    def directions(self, found: HeldOut, scatter: float) -> dict:
-        "Value and standard error of each direction."
-        answers = {}
-        for name in dict.fromkeys(self.names):
-            rows = np.array([self.names[k % 2] == name for k in found.fold])
-            gain = (found.ratio - found.normal)[rows].mean()
-            error = np.sqrt(found.ratio[rows].var() / rows.sum() + scatter)
-            answers[name] = float(self.pairs.information() + gain), float(error)
-        return answers
 
 # %% ../nbs/51_information.ipynb #pair-notes
 def pair_notes(
@@ -623,15 +713,69 @@ def dependence_of(
     columns = sum(side.shape[1] for side in samples)
     study = Study(measure, len(x), columns, *settings)
     sides = PairSides(x, y, given, study.rng)
-    every = np.full(len(x), True)
-    found = study.judge(sides, [every] * 3)
     scatter = x.shape[1] * y.shape[1] / (2 * len(x) ** 2)
-    directions = sides.directions(found, scatter)
-    normal = sides.pairs.information()
-    value = normal + (found.ratio - found.normal).mean()
+    wide = min(x.shape[1], y.shape[1]) > 1 and not given.shape[1]
+    found = None
+    if wide and study.trainer is not None:
+        normal, found, names = by_summaries(study, sides)
+    if found is None:
+        trainer, whole = study.trainer, np.full(len(x), True)
+        study.trainer = None if wide else trainer  # summaries showed no more
+        found = study.judge(sides, [whole] * 3)
+        normal = np.full(len(x), sides.pairs.information())
+        names = np.array([sides.names[k % 2] for k in found.fold])
+    values = normal + found.ratio - found.normal
+    directions = {}
+    for name in np.unique(names):
+        chosen = names == name
+        error = np.sqrt(found.ratio[chosen].var() / chosen.sum() + scatter)
+        directions[str(name)] = float(values[chosen].mean()), float(error)
     study.notes += tie_note(x, y)
-    study.notes += pair_notes(sides.pairs.correlations, value, len(x), directions)
-    return study.result(normal, found, scatter, directions)
+    study.notes += pair_notes(
+        sides.pairs.correlations, values.mean(), len(x), directions
+    )
+    result = study.result(normal.mean(), found, scatter, directions).to("nats")
+    result.normal = sides.pairs.information()
+    return result.to(study.unit)
+
+
+SUMMARY = 2  # numbers in the summary of a side
+
+
+def by_summaries(study: Study, sides: PairSides) -> tuple:
+    """Learn summaries of each part of the rows from the others, and measure these.
+
+    **Returns** the normal part for each row, the ratios, and the directions; without
+    ratios if the summaries show no more than all coordinates do.
+    """
+    n, none = len(sides.raw[0]), np.zeros((len(sides.raw[0]), 0))
+    part = study.rng.permutation(n) % max(study.folds - 1, 2)
+    k = min(sides.pairs.smaller, SUMMARY)
+    names, normal, plain = np.empty(n, object), np.zeros(n), np.zeros(n)
+    ratio, start, flows = np.zeros(n), np.zeros(n), []
+    for p in range(part.max() + 1):
+        rest, here = study.rng.permutation(np.flatnonzero(part != p)), part == p
+        pairs = CanonicalPairs(*(score[rest] for score in (*sides.scores, none)))
+        u = [pairs.coordinates(i, sides.scores[i], none) for i in (0, 1)]
+        told = [describe_side(raw, side) for raw, side in zip(sides.raw, u)]
+        every = np.full(here.sum(), True)
+        trainer = study.trainer if here.sum() >= 2 * FEWEST else None
+        with seeded(study.seed + p):
+            summaries = learn_summaries(told, k, rest, max(study.verbose - 1, 0))
+            inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
+            found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
+        normal[here] = inner.pairs.information()
+        ratio[here], start[here] = found.ratio, found.normal
+        names[here] = [inner.names[fold] for fold in found.fold]
+        plain[here] = np.subtract(*sides(rest, 0).normal())[here]
+        flows += found.flows
+        value = normal[here].mean() + (found.ratio - found.normal).mean()
+        study.announce(f"part {p + 1} of {part.max() + 1}: summaries share {value:.3f}")
+    values = normal + ratio - start
+    more = values.mean() - sides.pairs.information()
+    if more < 2 * (values - plain).std() / np.sqrt(n):
+        return None, None, None
+    return normal, HeldOut(ratio, start, part, flows, []), names
 
 # %% ../nbs/51_information.ipynb #mutual-information
 def mutual_information(
