@@ -594,8 +594,12 @@ def learn_summaries(
     k: int,
     rows: np.ndarray,  # To learn from, in random order
     verbose: int = 0,
-) -> list[np.ndarray]:
-    "Train both networks on some rows. **Returns** summaries of all rows, `(n, k)`."
+) -> list[np.ndarray] | None:
+    """Train both networks on some rows.
+
+    **Returns** summaries of all rows, `(n, k)`, or `None` if they are no better on
+    held-back rows than the coordinates that they start from.
+    """
     networks = [summary_network(side.shape[1], k) for side in sides]
     both = keras.layers.Concatenate()([network.output for network in networks])
     pair = keras.Model([network.input for network in networks], both)
@@ -610,7 +614,6 @@ def learn_summaries(
     take = lambda index: [side[index].astype("float32") for side in sides]
     stop = keras.callbacks.EarlyStopping(patience=15, restore_best_weights=True)
     none = np.zeros((len(sides[0]), 1), "float32")
-    before = pair.get_weights()
     judge = lambda: float(
         minus_normal_information(None, pair(take(left), training=False))
     )
@@ -626,7 +629,7 @@ def learn_summaries(
         verbose=verbose,
     )
     if not judge() < at_start - k**2 / len(left):
-        pair.set_weights(before)
+        return None
     every = np.arange(len(sides[0]))
     return [
         np.concatenate(
@@ -745,8 +748,8 @@ SUMMARY = 2  # numbers in the summary of a side
 def by_summaries(study: Study, sides: PairSides) -> tuple:
     """Learn summaries of each part of the rows from the others, and measure these.
 
-    **Returns** the normal part for each row, the ratios, and the directions; without
-    ratios if the summaries show no more than all coordinates do.
+    **Returns** the normal part for each row, the ratios, and the directions; nothing if
+    the summaries show no more than all coordinates do.
     """
     n, none = len(sides.raw[0]), np.zeros((len(sides.raw[0]), 0))
     part = study.rng.permutation(n) % max(study.folds - 1, 2)
@@ -762,6 +765,9 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
         trainer = study.trainer if here.sum() >= 2 * FEWEST else None
         with seeded(study.seed + p):
             summaries = learn_summaries(told, k, rest, max(study.verbose - 1, 0))
+            if summaries is None:
+                study.announce(f"part {p + 1}: nothing beyond the normal part")
+                return None, None, None
             inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
             found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
         normal[here] = inner.pairs.information()
