@@ -743,6 +743,25 @@ def dependence_of(
 
 
 SUMMARY = 2  # numbers in the summary of a side
+REPEATED = 0.1  # nats between both numbers, above which the second is left out
+
+
+def without_repeats(sides: PairSides, study: Study) -> PairSides:
+    "Keep the first canonical pair where a second number repeats the first, bent."
+    none = np.zeros((len(sides.raw[0]), 0))
+    if sides.pairs.smaller < 2:
+        return sides
+    canonical = [
+        sides.pairs.coordinates(i, sides.scores[i], none)[:, :2] for i in (0, 1)
+    ]
+    shuffles = np.zeros((0, len(none)), int)
+    shared = [
+        pair_information(*rank_scores(side, study.rng).T, shuffles)[0]
+        for side in canonical
+    ]
+    if max(shared) <= REPEATED:
+        return sides
+    return PairSides(*(side[:, :1] for side in canonical), none, study.rng)
 
 
 def by_summaries(study: Study, sides: PairSides) -> tuple:
@@ -769,6 +788,7 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
                 study.announce(f"part {p + 1}: nothing beyond the normal part")
                 return None, None, None
             inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
+            inner = without_repeats(inner, study)
             found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
         normal[here] = inner.pairs.information()
         ratio[here], start[here] = found.ratio, found.normal
