@@ -173,8 +173,8 @@ class Peer:
     `ask` sends it one request and returns its answer.
     """
 
-    def __init__(self, python, library, script="peer_worker.py"):
-        self.start(str(python), str(Path(__file__).with_name(script)), library)
+    def __init__(self, python, *arguments, script="peer_worker.py"):
+        self.start(str(python), str(Path(__file__).with_name(script)), *arguments)
 
     def start(self, *command, **options):
         self.process = subprocess.Popen(

@@ -7,7 +7,7 @@ log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
 `images` (against PyTorch libraries; only where they are named, since they need an
 environment of their own), `gallery` (the long runs that a tutorial draws) and `tables`
-(estimators on tables), likewise. Each writes `benchmarks/results/PART.json`.
+(estimators on tables) and `information` (mutual information), likewise. Each writes `benchmarks/results/PART.json`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.measure import RESULTS, about, write_json
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("first", "speed", "transform", "jit", "memory")
-NAMED_ONLY = ("peers", "images", "gallery", "tables", "scaling")
+NAMED_ONLY = ("peers", "images", "gallery", "tables", "scaling", "information")
 OTHER_OPTIONS = (
     "out",
     "parts",
@@ -32,6 +32,7 @@ OTHER_OPTIONS = (
     "datasets",
     "laws",
     "families",
+    "tasks",
 )  # paths and choices, no settings
 
 
@@ -162,6 +163,15 @@ def run_scaling(args, settings):
     return measure_all(), machine
 
 
+def run_information(args, settings):
+    from benchmarks.information import PARTS as ALL
+    from benchmarks.information import ROWS, TEN, measure
+
+    settings.clear()
+    settings.update(rows=ROWS, ten=list(TEN))
+    return measure(args.only or ALL, args, args.out / "information.json")
+
+
 def parse(argv=None):
     installed = [
         name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)
@@ -214,7 +224,7 @@ def parse(argv=None):
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder of the JSON files"
     )
-    peers = parser.add_argument_group("peers and images")
+    peers = parser.add_argument_group("peers, images and information")
     peers.add_argument(
         "--data",
         type=Path,
@@ -224,14 +234,16 @@ def parse(argv=None):
     peers.add_argument(
         "--peer-python",
         default=sys.executable,
-        help="Python of the environment that has zuko, nflows and normflows",
+        help="Python of the environment that has zuko, nflows and normflows, or "
+        "benchmark-mi",
     )
     peers.add_argument(
         "--only",
         nargs="+",
         help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); "
         "of images families, glow, speed; "
-        "of tables contenders, such as ours or zuko; the others stay",
+        "of tables contenders, such as ours or zuko; "
+        "of information tasks, seeds, small, neural, independence; the others stay",
     )
     peers.add_argument(
         "--families",
@@ -242,6 +254,9 @@ def parse(argv=None):
         "--datasets",
         nargs="+",
         help="data of peers and tables, such as 'kin8nm'; the others stay as stored",
+    )
+    peers.add_argument(
+        "--tasks", nargs="+", help="tasks of information; the others stay as stored"
     )
     peers.add_argument(
         "--laws",
@@ -258,6 +273,7 @@ def parse(argv=None):
     known = {
         "peers": {"pilot", "nll", "speed", "job", "times"},
         "images": {"families", "glow", "speed"},
+        "information": {"tasks", "seeds", "small", "neural", "independence"},
     }
     for part in set(args.parts) & set(known):
         if set(args.only or ()) - known[part]:
@@ -283,6 +299,8 @@ def main(argv=None):
             if isinstance(value, dict) and "median" in value:
                 spread = f"{value['min']:g} to {value['max']:g}"
                 value = f"{value['median']:g} ({spread}, {value['rounds']} rounds)"
+            elif isinstance(value, dict):
+                value = f"{len(value)} of them"
             print(f"  {name:48} {value}")
 
 

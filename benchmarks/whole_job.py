@@ -62,7 +62,7 @@ class Ours(Peer):
 def start(name, peer_python):
     """Start the process of a contender: "flowjax" or a backend of ours."""
     if name == "flowjax":
-        return Peer(peer_python, name, "flowjax_worker.py")
+        return Peer(peer_python, name, script="flowjax_worker.py")
     return Ours(name)
 
 
