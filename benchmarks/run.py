@@ -5,7 +5,7 @@ Start it by `python -m benchmarks.run` from the repository's root.
 Parts: `first` (what first answers wait for, per backend), `speed` (training step,
 log_prob, sample), `jit` (XLA on and off, per backend),
 `memory` (10 million points), `transform` (the scalar transform alone), `peers` and
-`images` (against PyTorch libraries; only where they are named, since they need an
+`images` (against other libraries; only where they are named, since they need an
 environment of their own), `gallery` (the long runs that a tutorial draws; only
 where it is named). Each writes `benchmarks/results/PART.json`.
 """
@@ -210,8 +210,8 @@ def parse(argv=None):
     peers.add_argument(
         "--only",
         nargs="+",
-        help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); of images families, glow, speed; "
-        "the others stay",
+        help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); "
+        "of images families, glow, speed; the others stay",
     )
     peers.add_argument(
         "--families",
