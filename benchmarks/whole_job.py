@@ -209,6 +209,12 @@ def measure_part(part, args, path):
 
     What else is stored at `path` stays, but for figures under other settings.
     """
+    unknown = sorted(set(args.datasets or ()) - set(JOBS))
+    if unknown or args.laws:
+        raise ValueError(
+            f"Expected --datasets among {', '.join(JOBS)} and no --laws for {part}, "
+            f"received {', '.join([*unknown, *(args.laws or ())])}"
+        )
     figures, settings, machines = read_results(path)
     chosen = SETTINGS | {"steps": JOBS} | (turns(args) if part == "times" else {})
     figures = still_valid(figures, part, settings.get(part) == chosen)

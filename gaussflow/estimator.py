@@ -50,7 +50,13 @@ from .bounded import Bounded
 from .circular import CircularSpline
 from .conditioner import MLPConditioner
 from .covariance import choose_shrinkage, few_rows
-from .events import check_count, check_weights, column_names, read_frame
+from gaussflow.events import (
+    check_count,
+    check_weights,
+    column_names,
+    read_column,
+    read_frame,
+)
 from .families import make_coupling_flow, make_gaussianization_flow, make_maf
 from .flow import GaussianizationFlow, NormalizingFlow
 from .linear import LinearLU
@@ -183,7 +189,8 @@ def column_bounds(
             raise ValueError(
                 f"Expected {spell_columns([name])} inside its bounds ({low:g}, "
                 f"{high:g}), received {x[row, i]:g} in row {row}: a number on a bound "
-                "has no density"
+                "has no density. Leave out such rows, and keep their share beside the "
+                "density, or leave the bound out"
             )
     return low_high
 
@@ -881,14 +888,28 @@ def seeded(
         np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
 
+# %% ../nbs/50_estimator.ipynb #refuse-words
+def refuse_words(
+    X,  # A frame
+    names: Sequence,  # Of its columns
+) -> None:
+    "Name all columns without numbers, and what to do. **Raises** `ValueError`."
+    kinds = {}
+    for name in names:
+        try:
+            read_column(X[name], name, "X")
+        except ValueError:
+            kinds[name] = str(X[name].dtype)
+    if kinds:
+        raise ValueError(
+            f"Expected numbers in X, received {', '.join(kinds.values())} in "
+            f"{spell_columns(list(kinds))}: a density of numbers has no place for "
+            "words. Name them in FlowDensity(categorical=[...]), give what is known to "
+            "ConditionalFlowDensity as its X, or leave them out. Give a date as days "
+            "since a start"
+        )
+
 # %% ../nbs/50_estimator.ipynb #read-table
-def frame_kind(X) -> str | None:
-    "The package of a frame, `None` for arrays."
-    package = type(X).__module__.split(".")[0]
-    framed = column_names(X) is not None and package in ("pandas", "polars")
-    return package if framed else None
-
-
 def read_table(
     estimator: BaseEstimator,  # Who asks; it remembers number and names of the columns
     X: ArrayLike,  # `(n, D)`
@@ -912,6 +933,8 @@ def read_table(
         )
         names = getattr(estimator, "feature_names_in_", range(x.shape[1]))
     else:
+        if len(set(names)) == len(names):  # else `read_frame` says so
+            refuse_words(X, names)
         values = read_frame(X, "X")
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         x = check_array(

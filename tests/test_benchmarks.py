@@ -588,6 +588,9 @@ def test_a_whole_job_beside_itself_is_a_draw(tmp_path, monkeypatch):
     assert found["job_two_moons_tensorflow_ratio"]["rounds"] == 1
     assert found["times_two_moons_spline_sample_jax_over_flowjax"]["median"] > 0
     assert len(stored["about"]["job"]["peers"]) == 3
+    for wrong in (["--datasets", "kin8nm"], ["--laws", "affine"]):
+        with pytest.raises(ValueError, match=f"no --laws for job, received {wrong[1]}"):
+            main(["peers", "--only", "job", *options, *wrong])
 
 
 def test_no_worse_means_by_no_more_than_the_error():
