@@ -910,6 +910,13 @@ def refuse_words(
         )
 
 # %% ../nbs/50_estimator.ipynb #read-table
+def frame_kind(X) -> str | None:
+    "The package of a frame, `None` for arrays."
+    package = type(X).__module__.split(".")[0]
+    framed = column_names(X) is not None and package in ("pandas", "polars")
+    return package if framed else None
+
+
 def read_table(
     estimator: BaseEstimator,  # Who asks; it remembers number and names of the columns
     X: ArrayLike,  # `(n, D)`
