@@ -550,16 +550,15 @@ def seeded(
 
 # %% ../nbs/50_estimator.ipynb #refuse-words
 def refuse_words(
-    X,  # A frame
-    names: Sequence,  # Of its columns
+    X,  # A frame, its columns by any labels
 ) -> None:
     "Name all columns without numbers, and what to do. **Raises** `ValueError`."
     kinds = {}
-    for name in names:
+    for label in X.columns:
         try:
-            read_column(X[name], name, "X")
+            read_column(X[label], "X", str(label))
         except ValueError:
-            kinds[name] = str(X[name].dtype)
+            kinds[str(label)] = str(X[label].dtype)
     if kinds:
         raise ValueError(
             f"Expected numbers in X, received {', '.join(kinds.values())} in "
@@ -593,7 +592,7 @@ def read_table(
         names = getattr(estimator, "feature_names_in_", range(x.shape[1]))
     else:
         if len(set(names)) == len(names):  # else `read_frame` says so
-            refuse_words(X, names)
+            refuse_words(X)
         values = read_frame(X, "X")
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         x = check_array(
