@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 from scipy.special import digamma, ndtri
-from scipy.stats import iqr, norm
+from scipy.stats import iqr, kurtosis, norm, skew
 from sklearn.utils import check_random_state
 
 from .estimator import rising_and_falling, seeded
@@ -110,8 +110,8 @@ def log_det_bias(
 class CanonicalPairs:
     """Linear maps of two sides to canonical coordinates, what is given taken out.
 
-    **Shapes** `x` `(n, d)`, `y` `(n, e)`, `given` `(n, c)`, where c may be 0. Directions
-    in which a side does not vary are left out.
+    **Shapes** `x` `(n, d)`, `y` `(n, e)`, `given` `(n, c)`, where c may be 0.
+    Directions in which a side does not vary are left out.
 
     >>> pairs = CanonicalPairs(x[:, :1], x[:, 1:], np.zeros((200, 0)))
     >>> pairs.correlations.shape
@@ -571,17 +571,17 @@ def minus_normal_information(
 
 # %% ../nbs/51_information.ipynb #summary-network
 def summary_network(
-    inputs: int,  # Columns of `describe_side`
-    k: int,  # Numbers in the summary
+    start: np.ndarray,  # `(c, k)`, from columns of `describe_side` to k numbers
     width: int = 64,
 ) -> keras.Model:
-    """A network that starts as its first `k` inputs.
+    """A network that starts as a linear map.
 
-    >>> summary_network(5, 2)(np.ones((3, 5))).shape
+    >>> summary_network(np.eye(5, 2))(np.ones((3, 5))).shape
     (3, 2)
     """
-    start = keras.initializers.Constant(np.eye(inputs, k))
-    given = keras.Input((inputs,))
+    k = start.shape[1]
+    start = keras.initializers.Constant(start)
+    given = keras.Input((len(start.value),))
     hidden = keras.layers.Dense(width, "silu")(given)
     hidden = keras.layers.Dense(width, "silu")(hidden)
     bent = keras.layers.Dense(k, kernel_initializer="zeros")(hidden)
@@ -597,10 +597,13 @@ def learn_summaries(
 ) -> list[np.ndarray] | None:
     """Train both networks on some rows.
 
-    **Returns** summaries of all rows, `(n, k)`, or `None` if they are no better on
-    held-back rows than the coordinates that they start from.
+    **Returns** summaries of all rows, `(n, k)`: those of the linear start unless the
+    trained ones are better on held-back rows, and `None` if the first `k` columns are
+    no worse than either.
     """
-    networks = [summary_network(side.shape[1], k) for side in sides]
+    none = np.zeros((len(rows), 0))
+    pairs = CanonicalPairs(*(side[rows] for side in sides), none)
+    networks = [summary_network(turn[:, :k]) for turn in pairs.maps]
     both = keras.layers.Concatenate()([network.output for network in networks])
     pair = keras.Model([network.input for network in networks], both)
     left, seen = rows[: len(rows) // 8], rows[len(rows) // 8 :]
@@ -613,22 +616,24 @@ def learn_summaries(
     pair.compile(optimizer, loss=minus_normal_information, jit_compile=jit)
     take = lambda index: [side[index].astype("float32") for side in sides]
     stop = keras.callbacks.EarlyStopping(patience=15, restore_best_weights=True)
-    none = np.zeros((len(sides[0]), 1), "float32")
-    judge = lambda: float(
-        minus_normal_information(None, pair(take(left), training=False))
-    )
-    at_start = judge()
+    unused = np.zeros((len(sides[0]), 1), "float32")
+    judge = lambda answer: float(minus_normal_information(None, answer))
+    plain = judge(np.hstack([side[:, :k] for side in take(left)]))
+    start, at_start = pair.get_weights(), judge(pair(take(left), training=False))
     pair.fit(
         take(seen),
-        none[seen],
-        validation_data=(take(left), none[left]),
+        unused[seen],
+        validation_data=(take(left), unused[left]),
         validation_batch_size=len(left),
         batch_size=batch_size,
         epochs=epochs,
         callbacks=[stop],
         verbose=verbose,
     )
-    if not judge() < at_start - k**2 / len(left):
+    least = k**2 / len(left)  # what a chance correlation gains
+    if not judge(pair(take(left), training=False)) < at_start - least:
+        pair.set_weights(start)
+    if not judge(pair(take(left), training=False)) < plain - least:
         return None
     every = np.arange(len(sides[0]))
     return [
@@ -743,25 +748,22 @@ def dependence_of(
 
 
 SUMMARY = 2  # numbers in the summary of a side
-REPEATED = 0.1  # nats between both numbers, above which the second is left out
+REPEATED = 0.1  # nats between both numbers, above which one alone is learned
 
 
-def without_repeats(sides: PairSides, study: Study) -> PairSides:
-    "Keep the first canonical pair where a second number repeats the first, bent."
+def repeats(sides: PairSides, rng: np.random.Generator) -> bool:
+    """Whether the second of two canonical coordinates is the first one, bent.
+
+    >>> two = np.stack([x[:, 0], x[:, 0] ** 2], axis=1)
+    >>> repeats(PairSides(two, two, np.zeros((200, 0)), np.random), np.random)
+    True
+    """
     none = np.zeros((len(sides.raw[0]), 0))
-    if sides.pairs.smaller < 2:
-        return sides
-    canonical = [
-        sides.pairs.coordinates(i, sides.scores[i], none)[:, :2] for i in (0, 1)
-    ]
     shuffles = np.zeros((0, len(none)), int)
-    shared = [
-        pair_information(*rank_scores(side, study.rng).T, shuffles)[0]
-        for side in canonical
-    ]
-    if max(shared) <= REPEATED:
-        return sides
-    return PairSides(*(side[:, :1] for side in canonical), none, study.rng)
+    return any(
+        pair_information(*rank_scores(pair[:, :2], rng).T, shuffles)[0] > REPEATED
+        for pair in (sides.pairs.coordinates(i, sides.scores[i], none) for i in (0, 1))
+    )
 
 
 def by_summaries(study: Study, sides: PairSides) -> tuple:
@@ -783,12 +785,14 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
         every = np.full(here.sum(), True)
         trainer = study.trainer if here.sum() >= 2 * FEWEST else None
         with seeded(study.seed + p):
-            summaries = learn_summaries(told, k, rest, max(study.verbose - 1, 0))
-            if summaries is None:
-                study.announce(f"part {p + 1}: nothing beyond the normal part")
-                return None, None, None
-            inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
-            inner = without_repeats(inner, study)
+            for size in range(k, 0, -1):
+                summaries = learn_summaries(told, size, rest, max(study.verbose - 1, 0))
+                if summaries is None:
+                    study.announce(f"part {p + 1}: nothing beyond the normal part")
+                    return None, None, None
+                inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
+                if size == 1 or not repeats(inner, study.rng):
+                    break
             found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
         normal[here] = inner.pairs.information()
         ratio[here], start[here] = found.ratio, found.normal
@@ -1069,15 +1073,39 @@ def normal_divergence(
     return float(0.5 * (trace + square - d + log_det))
 
 # %% ../nbs/51_information.ipynb #sample-sides
+HEAVY = 0.05  # of skewness and kurtosis, as they count in negentropy
+
+
+def without_heavy_tails(
+    p: np.ndarray,  # Rows, `(n, d)`
+    q: np.ndarray,  # Rows, `(m, d)`
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Columns of both samples as measured, but ranks together where a tail is heavy.
+
+    **Returns** `(n + m, d)`, rows of p first: standardised, or normal scores of ranks.
+
+    >>> without_heavy_tails(x[:100], x[100:], np.random.default_rng(0)).shape
+    (200, 2)
+    """
+    both = np.concatenate([p, q])
+    heavy = [
+        skew(part, axis=0) ** 2 / 12 + np.maximum(kurtosis(part, axis=0), 0) ** 2 / 48
+        for part in (p, q)
+    ]
+    measured = (both - both.mean(axis=0)) / both.std(axis=0)
+    return np.where(np.max(heavy, axis=0) < HEAVY, measured, rank_scores(both, rng))
+
+
 class SampleSides:
-    """The densities of two samples, whose columns are ranked together, by fold.
+    """The densities of two samples in the same coordinates, fold by fold.
 
     >>> SampleSides(x[:100], x[100:], np.random)(np.arange(0, 200, 2), 0).first.shape
     (200, 2)
     """
 
     def __init__(self, p: np.ndarray, q: np.ndarray, rng):
-        self.scores = rank_scores(np.concatenate([p, q]), rng)
+        self.scores = without_heavy_tails(p, q, rng)
         self.is_p = np.arange(len(self.scores)) < len(p)
 
     def __call__(self, rest: np.ndarray, k: int) -> Sides:
