@@ -1074,6 +1074,19 @@ def normal_divergence(
 
 # %% ../nbs/51_information.ipynb #sample-sides
 HEAVY = 0.05  # of skewness and kurtosis, as they count in negentropy
+APART = 0.1  # share of the rows of p beyond all of q
+
+
+def rows_beyond(
+    p: np.ndarray,  # Rows, `(n, d)`
+    q: np.ndarray,  # Rows, `(m, d)`
+) -> np.ndarray:
+    """Which values of p lie beyond all of q in their column, `(n, d)`.
+
+    >>> rows_beyond(np.array([[0.0], [3.0]]), np.array([[-1.0], [2.0]])).tolist()
+    [[False], [True]]
+    """
+    return (p < q.min(axis=0)) | (p > q.max(axis=0))
 
 
 def without_heavy_tails(
@@ -1081,9 +1094,10 @@ def without_heavy_tails(
     q: np.ndarray,  # Rows, `(m, d)`
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Columns of both samples as measured, but ranks together where a tail is heavy.
+    """Columns of both samples as measured, or as scores of their ranks together.
 
-    **Returns** `(n + m, d)`, rows of p first: standardised, or normal scores of ranks.
+    **Returns** `(n + m, d)`, rows of p first: standardised, but normal scores of ranks
+    in columns with a heavy tail and where a tenth of p lies beyond all of q.
 
     >>> without_heavy_tails(x[:100], x[100:], np.random.default_rng(0)).shape
     (200, 2)
@@ -1094,7 +1108,8 @@ def without_heavy_tails(
         for part in (p, q)
     ]
     measured = (both - both.mean(axis=0)) / both.std(axis=0)
-    return np.where(np.max(heavy, axis=0) < HEAVY, measured, rank_scores(both, rng))
+    kept = (np.max(heavy, axis=0) < HEAVY) & (rows_beyond(p, q).mean(axis=0) < APART)
+    return np.where(kept, measured, rank_scores(both, rng))
 
 
 class SampleSides:
@@ -1155,7 +1170,7 @@ def kl_divergence(
     study = Study("divergence", min(n, m), d, *settings)
     sides = SampleSides(p, q, study.rng)
     found = study.judge(sides, (sides.is_p, ~sides.is_p, sides.is_p))
-    beyond = ((p < q.min(axis=0)) | (p > q.max(axis=0))).any(axis=1).mean()
+    beyond = rows_beyond(p, q).any(axis=1).mean()
     if beyond > 0.01 + 4 * d / m:
         study.notes.append(
             f"{beyond:.0%} of the rows of p lie beyond all rows of q in some column: "
