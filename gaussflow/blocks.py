@@ -23,6 +23,7 @@ from .events import check_count
 class SentFlow:
     """A flow as bytes, loaded once in each process that asks it.
 
+    >>> flow = gf.make_coupling_flow(2)
     >>> SentFlow(flow).load() is SentFlow(flow).load()
     True
     """
@@ -90,7 +91,9 @@ def log_prob_in_blocks(
 
     **Raises** `ValueError` for other shapes, and for a context that fits neither.
 
-    >>> log_prob_in_blocks(flow, dask.array.zeros((10, 2), chunks=5)).chunks
+    >>> import dask.array as da
+    >>> flow = gf.make_coupling_flow(2)
+    >>> log_prob_in_blocks(flow, da.zeros((10, 2), chunks=5)).chunks
     ((5, 5),)
     """
     import dask
@@ -163,6 +166,7 @@ def sample_in_blocks(
     **Returns** a lazy Dask array `(num_samples, *event)`, in blocks of `rows`. Equal
     seeds and blocks give equal samples, however many workers draw them.
 
+    >>> flow = gf.make_coupling_flow(2)
     >>> sample_in_blocks(flow, 10, seed=0, rows=4).chunks[0]
     (4, 4, 2)
     """

