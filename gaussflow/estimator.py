@@ -1975,6 +1975,13 @@ class FlowDensity(
         many = np.repeat(x, len(grid), axis=0)
         many[:, i] = np.tile(grid, len(x))
         log_prob = self.log_density(many).reshape(len(x), len(grid))
+        none = np.isneginf(log_prob).all(axis=1)
+        if none.any():
+            raise ValueError(
+                f"Expected rows with a density for {spell_columns([self.plan_.names[i]])}"
+                f", received one of density 0 everywhere, number {int(none.argmax())} of "
+                "those asked: it is outside of bounds, or of what is constant"
+            )
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
         if self.plan_.steps[i] or i in self.plan_.categories:
             width = np.full(len(grid), self.plan_.steps[i] or 1.0)
@@ -2424,14 +2431,20 @@ class FlowClassifier(ClassifierMixin, ThinEstimator):
         return self
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        "Log-probability of each class, `(n, classes)`."
+        """Log-probability of each class, `(n, classes)`.
+
+        Above -709, where float64 ends, or -inf for a density of 0; so it is the
+        logarithm of `predict_proba`.
+        """
         check_is_fitted(self)
         read_table(self, X, reset=False)
         joint = [density.score_samples(X) for density in self.densities_]
         joint = np.stack(joint, axis=1)
         joint[np.isneginf(joint).all(axis=1)] = 0.0
         joint += np.log(self.class_prior_)
-        return joint - logsumexp(joint, axis=1, keepdims=True)
+        log_prob = joint - logsumexp(joint, axis=1, keepdims=True)
+        least = np.log(np.finfo("float64").tiny)
+        return np.where(np.isneginf(log_prob), log_prob, np.maximum(log_prob, least))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         "Probability of each class, `(n, classes)`."
