@@ -621,6 +621,12 @@ class TablePlan:
         if not some:
             raise ValueError("Expected one column or more that is not categorical")
         piles, rest = column_spikes(x, names, spikes), np.array(x)
+        if isinstance(spikes, str):  # which has looked at all columns
+            piles = {
+                i: values
+                for i, values in piles.items()
+                if not periods[i] and i not in categories
+            }
         check_spikes(names, piles, periods, categories)
         for i, values in piles.items():
             rest[np.isin(x[:, i], values), i] = np.nan
@@ -1877,7 +1883,8 @@ class FlowDensity(
     ) -> np.ndarray:
         """Latents, `(n, d)`, float32; a column in steps stands at its cell's middle.
 
-        One at a spike stands where its noise has its median. Those of angles are uniform on [-pi, pi), the others normal.
+        One at a spike stands where its noise has its median. Those of angles are
+        uniform on [-pi, pi), the others normal.
 
         **Raises** `ValueError` for rows outside the bounds, and for an ensemble.
         """
@@ -1978,9 +1985,9 @@ class FlowDensity(
         none = np.isneginf(log_prob).all(axis=1)
         if none.any():
             raise ValueError(
-                f"Expected rows with a density for {spell_columns([self.plan_.names[i]])}"
-                f", received one of density 0 everywhere, number {int(none.argmax())} of "
-                "those asked: it is outside of bounds, or of what is constant"
+                f"Expected rows with a density of {spell_columns([self.plan_.names[i]])}"
+                f", received one of density 0 everywhere, number {int(none.argmax())} "
+                "of those asked: it is outside of bounds, or of what is constant"
             )
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
         if self.plan_.steps[i] or i in self.plan_.categories:

@@ -352,6 +352,9 @@ def test_a_report_names_what_to_pass():
     auto = gf.FlowDensity(**options | {"spikes": "auto"}, bounds="auto", **FEW_STEPS)
     auto.fit(x.drop(columns="client"))
     assert auto.plan_.get_config() == density.plan_.get_config()
+    zeros = {"categorical": ["spent"]}  # each value a category, and no spike
+    auto = gf.FlowDensity(**zeros, spikes="auto", epochs=1).fit(x[["spent", "price"]])
+    assert not auto.plan_.spikes
     y = gf.ConditionalFlowDensity(epochs=1, random_state=0)
     report = said(y.fit(x[["price"]], x["spent"]))
     assert "fit the others, and a classifier for which these are" in report
