@@ -1984,10 +1984,11 @@ class FlowDensity(
         log_prob = self.log_density(many).reshape(len(x), len(grid))
         none = np.isneginf(log_prob).all(axis=1)
         if none.any():
+            label = spell_columns([self.plan_.names[i]])
             raise ValueError(
-                f"Expected rows with a density of {spell_columns([self.plan_.names[i]])}"
-                f", received one of density 0 everywhere, number {int(none.argmax())} "
-                "of those asked: it is outside of bounds, or of what is constant"
+                f"Expected rows with a density of {label}, received one of density 0 "
+                f"everywhere, number {int(none.argmax())} of those asked: it is "
+                "outside of bounds, or of what is constant"
             )
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
         if self.plan_.steps[i] or i in self.plan_.categories:
