@@ -424,7 +424,7 @@ def test_integers_come_back_as_integers(package):
         full = density.impute(holed, random_state=0)
         assert full["price"].dtype == "int64"
         assert full["price"][10:].tolist() == frame["price"][10:].tolist()
-    free = clone(density).set_params(discrete=None).fit(x).sample(5)
+    free = clone(density).set_params(discrete=None, bounds=None).fit(x).sample(5)
     assert str(free["visits"].dtype).lower() == "float64"
 
 
