@@ -710,7 +710,9 @@ class TablePlan:
             if i in self.spikes:
                 values = self.spikes[i][0]
                 place = len(self.coded) + list(self.spikes).index(i)
-                share = short_number(100 * self.cells.margins[place][1:].sum())
+                at = self.cells.codes[:, place] > 0
+                share = self.cells.counts[at].sum() / self.cells.counts.sum()
+                share = short_number(100 * share)
                 shown = " or ".join(short_number(v, 6) for v in values)
                 lines.append(
                     f"{label} is {shown} in {share} % of the rows: a state of its own."
