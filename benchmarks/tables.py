@@ -64,7 +64,8 @@ def ours(**options):
 
     def fit(train, seed):
         density = FlowDensity(random_state=seed, **options).fit(train)
-        return density.score_samples, {"report": density.report_.splitlines()[-2:]}
+        report = density.report_.replace("\n  ", " ").splitlines()
+        return density.score_samples, {"report": report[-2:]}
 
     return fit
 

@@ -11,7 +11,9 @@ import importlib
 import io
 import json
 import random
+import re
 import tempfile
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +90,7 @@ def decimal_step(
 
 # %% ../nbs/50_estimator.ipynb #find-steps
 def find_steps(
-    x: np.ndarray,  # The table, `(n, D)`
+    x: np.ndarray,  # The table, `(n, D)`; NaN is passed over
     names: Sequence,  # Of its columns
     discrete: str | Mapping | None,  # As `FlowDensity` takes it
     report: TableReport,  # Of `inspect_table`
@@ -105,7 +107,8 @@ def find_steps(
         grids = {f.columns[0]: f.value for f in report if f.kind == "grid"}
         tied = report.columns_with("tied")
         for i, name in enumerate(names):
-            step = decimal_step(np.unique(x[:, i])) if name in tied else 0.0
+            values = np.unique(x[~np.isnan(x[:, i]), i])
+            step = decimal_step(values) if name in tied else 0.0
             steps[i] = grids.get(name, step)
         return steps
     if not isinstance(discrete, Mapping):
@@ -120,7 +123,8 @@ def find_steps(
                 f"Expected a step above 0 in discrete for {spell_columns([name])}, "
                 f"received {step!r}"
             )
-        places = (x[:, i] - x[:, i].min()) / step
+        values = x[~np.isnan(x[:, i]), i]
+        places = (values - values.min()) / step
         if np.abs(places - np.round(places)).max() > 1e-3:
             raise ValueError(
                 f"Expected {spell_columns([name])} in steps of {step:g} (discrete), "
@@ -145,13 +149,36 @@ def column_index(
         f"Expected {argument} to name {spell_columns(names)}, received {name!r}"
     )
 
+# %% ../nbs/50_estimator.ipynb #suspected-bounds
+def suspected_bounds(
+    x: np.ndarray,  # The table, `(n, D)`; NaN is passed over
+    names: Sequence,  # Of its columns
+) -> dict:
+    """Find bounds that columns look as if they had: 0 and 1, or 0, by name.
+
+    >>> suspected_bounds(np.linspace(0, 0.9, 99)[:, None], ["share"])
+    {'share': (0, 1)}
+    """
+    found = {}
+    for name, column in zip(names, x.T):
+        values = column[~np.isnan(column)]
+        if len(values) < 50 or values.min() < 0 or len(np.unique(values)) < 3:
+            continue
+        mean, spread = values.mean(), values.std()
+        low, high = mean < 3 * spread, 1 - mean < 3 * spread
+        if values.max() <= 1 and (low or high):
+            found[name] = (0, 1)
+        elif low:
+            found[name] = (0, None)
+    return found
+
 # %% ../nbs/50_estimator.ipynb #find-bounds
 def column_bounds(
-    x: np.ndarray,  # The table, `(n, D)`
+    x: np.ndarray,  # The table, `(n, D)`; NaN is passed over
     names: Sequence,  # Of its columns
     bounds: str | Mapping | None,  # As `FlowDensity` takes it
     steps: np.ndarray,  # Of each column, `(D,)`
-    report: TableReport,  # Of `inspect_table`
+    spikes: Mapping,  # Values of each column with mass of their own, by its number
 ) -> np.ndarray:
     """Find lower and upper bounds, `(2, D)`, infinite where there is none.
 
@@ -161,10 +188,11 @@ def column_bounds(
     if bounds is None:
         return low_high
     if isinstance(bounds, str) and bounds == "auto":
-        suspected = [f for f in report if f.kind == "bounded"]
-        shares = {f.columns[0] for f in suspected if "outside 0 to 1" in f.message}
         bounds = {
-            f.columns[0]: (0, 1 if f.columns[0] in shares else None) for f in suspected
+            name: pair
+            for name, pair in suspected_bounds(x, names).items()
+            if steps[names.index(name)]
+            or not np.isin(x[:, names.index(name)], pair).any()
         }
     if not isinstance(bounds, Mapping):
         raise ValueError(
@@ -182,17 +210,79 @@ def column_bounds(
             absent if end is None else float(end)
             for end, absent in zip(pair, (-np.inf, np.inf))
         )
-        low_high[:, i] = low - steps[i] / 2, high + steps[i] / 2
+        room = [-1 if end in spikes.get(i, ()) else 1 for end in (low, high)]
+        low_high[:, i] = low - room[0] * steps[i] / 2, high + room[1] * steps[i] / 2
         outside = (x[:, i] <= low_high[0, i]) | (x[:, i] >= low_high[1, i])
         if outside.any():
             row = int(np.argmax(outside))
             raise ValueError(
                 f"Expected {spell_columns([name])} inside its bounds ({low:g}, "
                 f"{high:g}), received {x[row, i]:g} in row {row}: a number on a bound "
-                "has no density. Leave out such rows, and keep their share beside the "
-                "density, or leave the bound out"
+                "has no density. Name it in FlowDensity(spikes={...}) if it has mass "
+                "of its own, leave out such rows, or leave the bound out"
             )
     return low_high
+
+# %% ../nbs/50_estimator.ipynb #find-spikes
+def piled_values(
+    values: np.ndarray,  # Of one column, finite
+) -> list:
+    """Find values at which a column of many values piles up.
+
+    >>> piled_values(np.concatenate([np.zeros(20), np.linspace(1, 2, 80)]))
+    [0.0]
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    heaps = (counts > 0.05 * len(values)) & (counts > 3)
+    most = counts[~heaps].max(initial=1)
+    heaps &= counts > 3 * most
+    if len(distinct) <= 20 or heaps.sum() > 2:
+        return []
+    return distinct[heaps].tolist()
+
+
+def column_spikes(
+    x: np.ndarray,  # The table, `(n, D)`
+    names: Sequence,  # Of its columns
+    spikes: str | Mapping | None,  # As `FlowDensity` takes it
+) -> dict:
+    """Find the values of columns that have mass of their own, by number of the column.
+
+    **Raises** `ValueError` for other arguments, and for a column that has fewer than
+    two values beside them.
+    """
+    if spikes is None:
+        return {}
+    if isinstance(spikes, str) and spikes == "auto":
+        piles = {i: piled_values(column) for i, column in enumerate(x.T)}
+        return {i: values for i, values in piles.items() if values}
+    if not isinstance(spikes, Mapping):
+        raise ValueError(
+            "Expected spikes as 'auto', None or a dictionary such as {'amount': 0}, "
+            f"received spikes={spikes!r}"
+        )
+    found = {}
+    for name, values in spikes.items():
+        i = column_index(name, names, "spikes")
+        label = spell_columns([names[i]])
+        try:
+            values = np.unique(np.asarray(values, "float64"))
+        except (TypeError, ValueError):
+            values = np.zeros(0)
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError(
+                f"Expected one value or more in spikes for {label}, received "
+                f"{spikes[name]!r}"
+            )
+        rest = np.unique(x[~np.isin(x[:, i], values), i])
+        if np.ptp(x[:, i]) > 0 and len(rest) < 2:
+            raise ValueError(
+                f"Expected {label} to have 2 values or more beside those in spikes, "
+                f"received {len(rest)}: name it in categorical instead"
+            )
+        if len(rest) > 1:
+            found[i] = values.tolist()
+    return found
 
 # %% ../nbs/50_estimator.ipynb #column-periods
 def column_periods(
@@ -338,6 +428,122 @@ def check_turns(
             )
     return uneven
 
+# %% ../nbs/50_estimator.ipynb #check-spikes
+def check_spikes(
+    names: Sequence,  # Of the columns
+    piles: Mapping,  # Values with mass of their own, by number of the column
+    periods: np.ndarray,  # `(D,)`, 0 where a column is no angle
+    categories: Mapping,  # By number of the column
+) -> None:
+    "**Raises** `ValueError` for an angle and a category with spikes, by name."
+    for i in piles:
+        for other, kind in (
+            (periods[i] > 0, "circular"),
+            (i in categories, "categorical"),
+        ):
+            if other:
+                raise ValueError(
+                    f"Expected {spell_columns([names[i]])} in spikes or {kind}, "
+                    "received both"
+                )
+
+# %% ../nbs/50_estimator.ipynb #suspicious-column
+def suspicious_column(
+    name,  # Of the column
+    values: np.ndarray,  # Finite
+    step: float,  # 0 where it is continuous
+    tied: str = "",  # What `inspect_table` says of its ties
+    joint: bool = True,  # Whether its density may have spikes and categories
+) -> str:
+    """Say what looks suspicious in a column, and what to do; nothing where it is well.
+
+    >>> suspicious_column("late", np.array([0.0, 1.0] * 9), 1.0)
+    "column 'late' takes 2 values: name it in categorical."
+    """
+    label, distinct = spell_columns([name]), np.unique(values)
+    if len(distinct) == 2:
+        remedy = "name it in categorical" if joint else "a classifier predicts it"
+        return f"{label} takes 2 values: {remedy}."
+    if len(distinct) == len(values) > 20 and (distinct % 1 == 0).all():
+        dense = np.ptp(distinct) + 1 == len(values)
+        if dense or (np.diff(values) > 0).all():
+            return f"{label} numbers the rows: leave it out."
+    if heaps := piled_values(values):
+        shown = " or ".join(short_number(v, 6) for v in heaps)
+        share = short_number(100 * np.isin(values, heaps).mean())
+        found = f"{label} is {shown} in {share} % of the rows"
+        given = f"spikes={spelled({name: heaps})}"
+        if not joint:
+            return f"{found}: fit the others, and a classifier for which these are."
+        if step:
+            return f"{found}: if that is a state of its own, pass {given}."
+        return f"{found}, where it has no density: pass {given}."
+    if not tied or step:
+        return ""
+    guess = decimal_step(distinct)
+    if guess:
+        return f"{tied} Pass discrete={spelled({name: guess})}."
+    many = len(distinct) > 20 or not joint
+    remedy = "Leave it out" if many else "Name it in categorical"
+    return f"{tied} {remedy}, or pass its step in discrete."
+
+
+def spelled(
+    pairs: Mapping,  # Columns, and a number, a pair or a list of each
+    most: int = 4,  # Columns shown
+) -> str:
+    """Spell a dictionary as it would be passed.
+
+    >>> spelled({"share": [0.0, 1.0], "amount": [0.0], "price": (0, None)})
+    "{'share': (0, 1), 'amount': 0, 'price': (0, None)}"
+    """
+
+    def one(value):
+        if isinstance(value, (list, tuple)):
+            parts = [one(v) for v in value]
+            return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+        return "None" if value is None else short_number(value, 9)
+
+    parts = [f"{name!r}: {one(value)}" for name, value in pairs.items()]
+    return f"{{{', '.join(parts[:most])}{', ...' if len(parts) > most else ''}}}"
+
+# %% ../nbs/50_estimator.ipynb #suspicious-lines
+def suspicious_lines(
+    plan: "TablePlan",  # Of the table
+    x: np.ndarray,  # The table, `(n, D)`, NaN at the spikes
+    report: TableReport,  # Of `inspect_table`
+    joint: bool = True,  # Whether the density may have spikes and categories
+) -> list:
+    "Say in lines what looks suspicious in a table, and what to do."
+    ties = {f.columns[0]: f.message for f in report if f.kind in ("grid", "tied")}
+    found = [str(f) for f in report if f.kind == "outliers"]
+    pairs, edges, guesses = {}, {}, suspected_bounds(x, plan.names)
+    for i, name in enumerate(plan.names):
+        if i in plan.constants or i in plan.categories or plan.periods[i]:
+            continue
+        values, step = x[~np.isnan(x[:, i]), i], plan.steps[i]
+        line = suspicious_column(name, values, step, ties.get(name, ""), joint)
+        found += [line] if line else []
+        free = np.isinf([plan.low[i], plan.high[i]]).all()
+        if name in guesses and free and "leave it out" not in line:
+            pairs[name] = guesses[name]
+            on = [v for v in guesses[name] if v is not None and (values == v).any()]
+            edges |= {name: on} if on and not step else {}
+    if pairs:
+        kinds = {(0, None): "below 0", (0, 1): "outside 0 to 1"}
+        seen = " or ".join(kinds[pair] for pair in kinds if pair in pairs.values())
+        verb = "has" if len(pairs) == 1 else "have"
+        auto = "" if edges else "bounds='auto', or "
+        line = (
+            f"{spell_columns(list(pairs))} {verb} no value {seen}, where samples may "
+            f"fall; if that is a bound, pass {auto}bounds={spelled(pairs)}"
+        )
+        if edges:
+            also = f", with spikes={spelled(edges)} for what stands on a bound"
+            line += also if joint else f", without what stands on one: {spelled(edges)}"
+        found.append(f"{line}.")
+    return [f"suspicious: {line}" for line in found]
+
 # %% ../nbs/50_estimator.ipynb #table-plan
 class TablePlan:
     """What is done to the columns of a table before a flow sees them, and after.
@@ -367,7 +573,8 @@ class TablePlan:
         periods: Sequence = (),  # `(D,)`, 0 where a column is no angle
         starts: Sequence = (),  # Where each period begins, `(D,)`
         categories: Mapping | None = None,  # Number of a column to its categories
-        cells: Mapping | None = None,  # Configuration of their `CategoryTable`
+        cells: Mapping | None = None,  # Configuration of the `CategoryTable`
+        spikes: Mapping | None = None,  # Number of a column to values, mean and spread
         repeats: bool = False,  # Whether values repeat in columns without steps
         notes: Sequence = (),  # Lines for the report
     ):
@@ -379,6 +586,7 @@ class TablePlan:
         self.coded = sorted(self.categories)
         self.repeats = bool(repeats)
         self.cells = None if cells is None else CategoryTable(**cells)
+        self.spikes = {int(i): tuple(v) for i, v in (spikes or {}).items()}
         self.constants = {int(i): float(value) for i, value in constants.items()}
         self.steps, self.tops = np.array(steps, float), np.array(tops, float)
         self.origins = np.array(origins, float)
@@ -390,6 +598,7 @@ class TablePlan:
         self.layer = None
         if np.isfinite([self.low[kept], self.high[kept]]).any():
             self.layer = Bounded(self.low[kept], self.high[kept], dtype="float64")
+        self.slopes = {i: self.slope(i) for i in self.spikes}
 
     @classmethod
     def learn(
@@ -401,6 +610,8 @@ class TablePlan:
         circular: Sequence | Mapping | None = None,
         categories: Mapping | None = None,  # Number of a column to its categories
         weight: np.ndarray | None = None,  # `(n,)`
+        spikes: str | Mapping | None = None,
+        joint: bool = True,  # Whether spikes and categories may be asked for
     ) -> "TablePlan":
         "Look at a table and decide."
         periods, categories = column_periods(names, circular), categories or {}
@@ -409,7 +620,17 @@ class TablePlan:
         some = [i for i in range(len(names)) if i not in categories]
         if not some:
             raise ValueError("Expected one column or more that is not categorical")
-        report = inspect_table(x[:, some], columns=[names[i] for i in some])
+        piles, rest = column_spikes(x, names, spikes), np.array(x)
+        if isinstance(spikes, str):  # which has looked at all columns
+            piles = {
+                i: values
+                for i, values in piles.items()
+                if not periods[i] and i not in categories
+            }
+        check_spikes(names, piles, periods, categories)
+        for i, values in piles.items():
+            rest[np.isin(x[:, i], values), i] = np.nan
+        report = inspect_table(rest[:, some], columns=[names[i] for i in some])
         for kind in ("copy", "linear"):
             if found := [f for f in report if f.kind == kind]:
                 raise ValueError(
@@ -417,7 +638,7 @@ class TablePlan:
                     + " ".join(map(str, found[:3]))
                 )
         alike = report.columns_with("constant")
-        constants = {i: x[0, i] for i in some if names[i] in alike}
+        constants = {i: x[0, i] for i in some if names[i] in alike and i not in piles}
         constants = {
             i: v for i, v in constants.items() if np.ptp(x[:, i]) <= 1e-9 * abs(v)
         }
@@ -426,23 +647,58 @@ class TablePlan:
                 "Expected at least one column that varies, received constant "
                 f"{spell_columns(names)}"
             )
-        steps = find_steps(x, names, discrete, report)
+        steps = find_steps(rest, names, discrete, report)
         steps[[*constants, *categories]] = 0.0
         uneven = check_turns(names, periods, steps, bounds, discrete)
         steps[uneven] = 0.0
-        low, high = column_bounds(x, names, bounds, steps, report)
+        low, high = column_bounds(rest, names, bounds, steps, piles)
         low[periods > 0], high[periods > 0] = -np.inf, np.inf
-        cells = None
-        if coded := sorted(categories):
-            sizes = [len(categories[i]) for i in coded]
-            cells = CategoryTable.learn(x[:, coded], sizes, weight).get_config()
-        ends, turns = (x.min(axis=0), x.max(axis=0)), (periods, starts)
-        plan = cls(names, constants, steps, *ends, low, high, *turns, categories, cells)
-        plan.notes = plan.describe(report)
+        ends = np.nanmin(rest, axis=0), np.nanmax(rest, axis=0)
+        columns = names, constants, steps, *ends, low, high, periods, starts, categories
+        plan, spiked = cls(*columns), {}
+        line = plan.enter(np.where(np.isnan(rest), ends[0], x))[0]
+        for i, values in piles.items():
+            column = line[~np.isnan(rest[:, i]), list(plan.kept).index(i)]
+            spiked[i] = [values, float(column.mean()), float(column.std())]
+        plan = cls(*columns, spikes=spiked)
+        handled = {names[i] for i in [*np.flatnonzero(steps), *constants]}
+        tied = {f.columns[0] for f in report if f.kind in ("tied", "grid")}
+        plan.repeats = bool(tied - handled)
+        codes = plan.codes(x)
+        if codes.shape[1]:
+            sizes = [len(categories[i]) for i in plan.coded]
+            sizes += [1 + len(values) for values in piles.values()]
+            plan.cells = CategoryTable.learn(codes, sizes, weight)
+        plan.notes = plan.describe() + suspicious_lines(plan, rest, report, joint)
         return plan
 
-    def describe(self, report: TableReport) -> list:
-        "Say in lines what is done to which column, and what looks suspicious."
+    def slope(self, column: int) -> float:
+        "What the bounds add to the log-determinant at the least value of a column."
+        ends = self.low[[column]], self.high[[column]]
+        if np.isinf(ends).all():
+            return 0.0
+        at = self.origins[None, [column]]
+        layer = Bounded(*ends, dtype="float64")
+        return float(apply_rows(layer.forward_and_log_det, at)[1][0])
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        "Codes of categories, and which spike rows stand at, 0 for none, `(n, k)`."
+        codes = [x[:, i] for i in self.coded]
+        for i, (values, *_) in self.spikes.items():
+            at = x[:, [i]] == np.array(values)
+            codes.append(np.where(at.any(axis=1), at.argmax(axis=1) + 1.0, 0.0))
+        return np.stack(codes, axis=1) if codes else np.zeros((len(x), 0))
+
+    def beside(self, x: np.ndarray) -> np.ndarray:
+        "Rows with NaN where a column stands at a spike; a copy where there are any."
+        if self.spikes:
+            x = np.array(x, "float64")
+            for i, (values, *_) in self.spikes.items():
+                x[np.isin(x[:, i], values), i] = np.nan
+        return x
+
+    def describe(self) -> list:
+        "Say in lines what is done to which column."
         lines = []
         for i, name in enumerate(self.names):
             label = spell_columns([name])
@@ -451,6 +707,16 @@ class TablePlan:
                 lines.append(f"{label} is always {value}: set aside, and given back.")
             if i in self.categories:
                 lines.append(f"{label} has {len(self.categories[i])} categories.")
+            if i in self.spikes:
+                values = self.spikes[i][0]
+                place = len(self.coded) + list(self.spikes).index(i)
+                at = self.cells.codes[:, place] > 0
+                share = self.cells.counts[at].sum() / self.cells.counts.sum()
+                share = short_number(100 * share)
+                shown = " or ".join(short_number(v, 6) for v in values)
+                lines.append(
+                    f"{label} is {shown} in {share} % of the rows: a state of its own."
+                )
             if self.periods[i]:
                 low, period = (short_number(v, 6) for v in self.turn(i))
                 lines.append(f"{label} is an angle: period {period}, from {low} on.")
@@ -466,28 +732,6 @@ class TablePlan:
             )
             lines.append(
                 f"noise as wide as a step of {short_number(step, 6)}: {label}."
-            )
-        handled = {self.names[i] for i in np.flatnonzero(self.steps)}
-        handled |= {self.names[i] for i in self.constants}
-        pairs = []
-        for finding in report:
-            about = finding.columns[0]
-            if finding.kind in ("tied", "grid") and about not in handled:
-                lines.append(f"suspicious: {finding}")
-                self.repeats = True
-            if finding.kind == "outliers":
-                lines.append(f"suspicious: {finding}")
-            i = self.names.index(about)
-            free = np.isinf([self.low[i], self.high[i]]).all() and not self.periods[i]
-            if finding.kind == "bounded" and free and i not in self.constants:
-                share = "outside 0 to 1" in finding.message
-                pairs.append(f"{about!r}: {'(0, 1)' if share else '(0, None)'}")
-        if pairs:
-            more = ", ..." if len(pairs) > 4 else ""
-            lines.append(
-                f"suspicious: {len(pairs)} without values beyond 0, or 0 and 1, where "
-                "samples may fall; if these are bounds, pass bounds='auto', or "
-                f"bounds={{{', '.join(pairs[:4])}{more}}}."
             )
         return lines
 
@@ -508,6 +752,7 @@ class TablePlan:
             "starts": self.starts.tolist(),
             "categories": {str(i): v for i, v in self.categories.items()},
             "cells": self.cells and self.cells.get_config(),
+            "spikes": {str(i): list(v) for i, v in self.spikes.items()},
             "repeats": self.repeats,
             "notes": self.notes,
         }
@@ -539,15 +784,15 @@ class TablePlan:
         return in_one_period(x, self.periods, self.starts)
 
     def given(self, x: np.ndarray) -> np.ndarray | None:
-        "Categories of rows as columns of 0 and 1, a context; `None` without any."
-        return self.cells and self.cells.one_hot(x[:, self.coded])
+        "Categories and spikes as columns of 0 and 1, a context; `None` without any."
+        return self.cells and self.cells.one_hot(self.codes(x))
 
     def enter(
         self,
         x: np.ndarray,  # Rows, `(n, D)`
-        noise: np.ndarray | float = 0.5,  # In [0, 1), for columns in steps, `(n, D)`
+        noise: np.ndarray | float = 0.5,  # In [0, 1), for steps and spikes, `(n, D)`
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Carry rows onto the line.
+        """Carry rows onto the line. At a spike the column is filled with noise.
 
         **Returns** values `(n, d)` in float64, and the log-determinant `(n,)`, nats,
         -inf outside the bounds and where a constant column has another value.
@@ -555,7 +800,9 @@ class TablePlan:
         change = np.zeros(len(x))
         for i, value in self.constants.items():
             change[np.abs(x[:, i] - value) > 1e-6 * max(abs(value), 1e-300)] = -np.inf
+        at = np.isnan(self.beside(x)) & ~np.isnan(x)
         values = self.on_steps(x) + (noise - 0.5) * self.steps
+        values = np.where(at, self.origins, values)
         turned = self.periods > 0
         if turned.any():
             scale = 2 * np.pi / self.periods[turned]
@@ -563,13 +810,20 @@ class TablePlan:
             values[:, turned] = np.mod(angle, 2 * np.pi) - np.pi
             change += np.log(scale).sum()
         values = np.ascontiguousarray(values[:, self.kept])
-        if self.layer is None:
-            return values, change
-        values, log_det = apply_rows(self.layer.forward_and_log_det, values)
-        return values, change + log_det
+        if self.layer is not None:
+            values, log_det = apply_rows(self.layer.forward_and_log_det, values)
+            change += log_det
+        for i, (_, mean, spread) in self.spikes.items():
+            rows, place = at[:, i], int(np.flatnonzero(self.kept == i)[0])
+            level = np.broadcast_to(noise, x.shape)[rows, i]
+            u = norm.ppf(np.clip(level, 1e-6, 1 - 1e-6))
+            values[rows, place] = mean + spread * u
+            known = norm.logpdf(u) - np.log(spread) + self.slopes[i]
+            change[rows] -= known + np.log(self.steps[i] or 1.0)
+        return values, change
 
     def leave(self, values: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
-        "Bring values `(n, d)`, and codes of categories, back to rows `(n, D)`."
+        "Bring values `(n, d)`, and codes as those of `codes`, to rows `(n, D)`."
         values = np.asarray(values, "float64")
         if self.layer is not None:
             values = apply_rows(self.layer.inverse_and_log_det, values)[0]
@@ -577,11 +831,16 @@ class TablePlan:
         x[:, self.kept] = values
         for i, value in self.constants.items():
             x[:, i] = value
-        x[:, self.coded] = 0.0 if codes is None else codes
+        x[:, self.coded] = 0.0 if codes is None else codes[:, : len(self.coded)]
         turned = self.periods > 0
         turns = (x[:, turned] + np.pi) / (2 * np.pi)
         x[:, turned] = self.starts[turned] + turns * self.periods[turned]
-        return self.on_steps(x)
+        x = self.on_steps(x)
+        for place, (i, (spike, *_)) in enumerate(self.spikes.items(), len(self.coded)):
+            which = np.zeros(len(x)) if codes is None else codes[:, place]
+            at = which > 0
+            x[at, i] = np.array(spike)[which[at].astype(int) - 1]
+        return x
 
     def grid(
         self,
@@ -611,8 +870,8 @@ class TablePlan:
         return np.linspace(low, high, most)
 
     def cell_points(self) -> np.ndarray:
-        "Noise for the columns in steps, `(points, D)`, spread evenly; 0.5 elsewhere."
-        some = np.flatnonzero(self.steps)
+        "Noise for steps and spikes, `(points, D)`, spread evenly; 0.5 elsewhere."
+        some = np.union1d(np.flatnonzero(self.steps), [*self.spikes]).astype(int)
         if not len(some):
             return np.full((1, len(self.names)), 0.5)
         noise = np.full((self.points, len(self.names)), 0.5)
@@ -626,13 +885,13 @@ class TablePlan:
     ) -> np.ndarray:
         """Log-density per unit of every column, `(n,)`, nats; cells by mass over step.
 
-        Categories count by their probability.
+        Categories and spikes count by their probability.
         """
         found = []
         for noise in self.cell_points():
             values, log_det = self.enter(x, noise)
             found.append(np.asarray(log_prob(values), "float64") + log_det)
-        mass = self.cells.log_prob(x[:, self.coded]) if self.cells else 0.0
+        mass = self.cells.log_prob(self.codes(x)) if self.cells else 0.0
         return logsumexp(found, axis=0) - np.log(len(found)) + mass
 
 # %% ../nbs/50_estimator.ipynb #table-layers
@@ -1265,7 +1524,7 @@ class FlowEstimator(SavedEstimator):
         n, rng = len(x), np.random.default_rng(seed)
         held = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
         order, parts = rng.permutation(n), []
-        copies = 4 if plan.steps.any() and not few else 1
+        copies = 4 if (plan.steps.any() or plan.spikes) and not few else 1
         for rows, times in (
             (order if few else order[held:], copies),
             (order[:held], 1),
@@ -1424,6 +1683,53 @@ def weighted_rows(
         raise ValueError("Expected 2 rows or more with a weight above 0")
     return x[weight > 0], weight[weight > 0]
 
+# %% ../nbs/50_estimator.ipynb #wrapped-lines
+def wrapped_lines(
+    lines: Sequence[str],  # One sentence or more each
+    width: int = 84,  # Characters; names of columns are not broken
+) -> str:
+    """Join the lines of a report, the long ones broken and indented.
+
+    >>> wrapped_lines(["a b", "c d e"], 4)
+    'a b\\nc d\\n  e'
+    """
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    fill = lambda line: textwrap.fill(line, width, subsequent_indent="  ", **options)
+    return "\n".join(map(fill, lines))
+
+# %% ../nbs/50_estimator.ipynb #integer-columns
+def integer_columns(X) -> dict:
+    """Find columns of integers in a frame, and their dtypes by name.
+
+    >>> integer_columns([[1, 2], [3, 4]])
+    {}
+    """
+    if frame_kind(X) is None:
+        return {}
+    dtypes = {
+        str(name) if isinstance(name, str) else int(name): str(X[name].dtype)
+        for name in X.columns
+        if isinstance(name, (str, int, np.integer))
+    }
+    return {k: v for k, v in dtypes.items() if re.match(r"u?int\d+", v.lower())}
+
+
+def as_integers(
+    values: np.ndarray,  # Of one column, `(n,)`
+    dtype: str,  # Of a frame's column of integers
+) -> tuple[np.ndarray, str]:
+    """Round to integers. **Returns** them, and a dtype that can hold them.
+
+    >>> as_integers(np.array([1.0, -2.0]), "uint8")
+    (array([ 1, -2]), 'int64')
+    """
+    whole = np.round(values).astype("int64")
+    kind = re.match(r"u?int\d+", dtype.lower())[0]
+    limits = np.iinfo(kind)
+    if len(whole) and not limits.min <= whole.min() <= whole.max() <= limits.max:
+        dtype = re.sub(r"(?i)u?(int)\d+", r"\g<1>64", dtype)
+    return whole, dtype
+
 # %% ../nbs/50_estimator.ipynb #flow-density
 class FlowDensity(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, FlowEstimator
@@ -1453,6 +1759,7 @@ class FlowDensity(
         discrete: str | Mapping | None = "auto",  # `{"count": 1}`, or `None`: no steps
         circular: Sequence | Mapping | None = None,  # Angles, or `{"hour": 24}`
         categorical: Sequence | None = None,  # Columns of categories, `["colour"]`
+        spikes: str | Mapping | None = None,  # `{"amount": 0}`, or "auto"
         ensemble: int = 1,  # Members, whose densities are averaged
         epochs: int | None = None,  # At most; `None`: from the rows
         batch_size: int | None = None,  # `None`: from the rows
@@ -1476,7 +1783,7 @@ class FlowDensity(
             random_state=random_state,
             verbose=verbose,
         )
-        self.categorical = categorical
+        self.categorical, self.spikes = categorical, spikes
 
     def fit(
         self,
@@ -1487,13 +1794,12 @@ class FlowDensity(
         "Learn the density of a table's rows."
         x, names, categories = read_mixed(self, X, self.categorical)
         x, weight = weighted_rows(x, sample_weight)
-        self.frame_ = frame_kind(X)
-        self.plan_ = TablePlan.learn(
-            x, names, self.bounds, self.discrete, self.circular, categories, weight
-        )
+        self.frame_, self.integers_ = frame_kind(X), integer_columns(X)
+        asked = self.bounds, self.discrete, self.circular
+        self.plan_ = TablePlan.learn(x, names, *asked, categories, weight, self.spikes)
         lines = self.train(self.plan_, x, self.plan_.given(x), weight)
         head = f"{len(x):,} rows, {len(names):,} columns."
-        self.report_ = "\n".join([head, *self.plan_.notes, *lines])
+        self.report_ = wrapped_lines([head, *self.plan_.notes, *lines])
         return self
 
     def score_samples(
@@ -1503,8 +1809,8 @@ class FlowDensity(
         """Log-density of each row, `(n,)`, nats per unit of every column.
 
         A column in steps counts by the mass of the value, divided by the step, one of
-        categories by its probability. -inf outside of bounds, and where a constant
-        column has another value.
+        categories by its probability, and one at a spike by that of the spike. -inf
+        outside of bounds, and where a constant column has another value.
         """
         return self.log_density(self.read(X))
 
@@ -1539,7 +1845,10 @@ class FlowDensity(
         n_samples: int = 1,  # How many
         random_state: int | np.random.RandomState | None = None,
     ):
-        "Draw rows, `(n_samples, D)`; a frame where the table was one."
+        """Draw rows, `(n_samples, D)`; a frame where the table was one.
+
+        Columns of integers have integers, unless `discrete=None`.
+        """
         check_is_fitted(self)
         count = check_count("n_samples", n_samples)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
@@ -1551,7 +1860,11 @@ class FlowDensity(
 
     def as_given(self, x: np.ndarray, index=None):
         "Rows as the table came: an array or a frame, with the index of another one."
-        columns = dict(enumerate(x.T))
+        columns, dtypes = dict(enumerate(x.T)), {}
+        for i, name in enumerate(self.plan_.names):
+            turned = self.plan_.periods[i] and not self.plan_.steps[i]
+            if name in self.integers_ and not turned and self.discrete is not None:
+                columns[i], dtypes[name] = as_integers(x[:, i], self.integers_[name])
         for i, categories in self.plan_.categories.items():
             columns[i] = [
                 None if np.isnan(code) else categories[int(code)] for code in x[:, i]
@@ -1560,6 +1873,10 @@ class FlowDensity(
             return np.stack([columns[i] for i in range(x.shape[1])], axis=1)
         frame = importlib.import_module(self.frame_).DataFrame
         made = frame({name: columns[i] for i, name in enumerate(self.plan_.names)})
+        if self.frame_ == "polars":
+            kinds = importlib.import_module("polars")
+            return made.cast({k: getattr(kinds, v) for k, v in dtypes.items()})
+        made = made.astype(dtypes)
         return made if index is None else made.set_index(index)
 
     def transform(
@@ -1568,7 +1885,8 @@ class FlowDensity(
     ) -> np.ndarray:
         """Latents, `(n, d)`, float32; a column in steps stands at its cell's middle.
 
-        Those of angles are uniform on [-pi, pi), the others normal.
+        One at a spike stands where its noise has its median. Those of angles are
+        uniform on [-pi, pi), the others normal.
 
         **Raises** `ValueError` for rows outside the bounds, and for an ensemble.
         """
@@ -1576,7 +1894,8 @@ class FlowDensity(
         self.check_single("transform")
         values, _ = self.plan_.enter(x)
         known = [i for i in range(x.shape[1]) if i not in self.plan_.constants]
-        same = x[:, known], self.plan_.low[known], self.plan_.high[known]
+        rest = self.plan_.beside(x)
+        same = rest[:, known], self.plan_.low[known], self.plan_.high[known]
         outside = ((same[0] <= same[1]) | (same[0] >= same[2])).any(axis=1)
         if outside.any():
             raise ValueError(
@@ -1600,15 +1919,17 @@ class FlowDensity(
     ):
         """Rows of latents, `(n, D)`; a frame where the table was one.
 
-        **Raises** `ValueError` for an ensemble, and where columns are categorical.
+        **Raises** `ValueError` for an ensemble, and where columns are categorical or
+        have spikes.
         """
         check_is_fitted(self)
         self.check_single("inverse_transform")
         if self.plan_.cells is not None:
+            held = [*self.plan_.coded, *self.plan_.spikes]
             raise ValueError(
-                "Expected columns without categories for inverse_transform, since "
-                "latents do not hold them, received categorical "
-                f"{spell_columns([self.plan_.names[i] for i in self.plan_.coded])}"
+                "Expected columns without categories and spikes for inverse_transform, "
+                "since latents do not hold them, received "
+                f"{spell_columns([self.plan_.names[i] for i in held])}"
             )
         z = check_array(Z, dtype="float32")
         if z.shape[1] != self.plan_.num_kept:
@@ -1630,7 +1951,9 @@ class FlowDensity(
 
         **Returns** the grid, `(m,)`, and densities per unit, `(n, m)`, that integrate
         to 1 on the grid (trapezoids; for a column in steps, sums times the step). For
-        a column of categories: these, and their probabilities.
+        a column of categories: these, and their probabilities. For a column with
+        spikes the grid begins with these, and the densities with their probabilities
+        (in steps, divided by the step).
 
         **Raises** `ValueError` for an unknown column and a grid that does not rise.
         """
@@ -1648,19 +1971,35 @@ class FlowDensity(
         if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
             raise ValueError("Expected grid as 2 rising numbers or more")
         x[:, i] = grid[0]
+        grid = self.with_spikes(i, grid)
         return grid, self.conditional(x, i, grid)[0]
+
+    def with_spikes(self, i: int, grid: np.ndarray) -> np.ndarray:
+        "A grid for a column, its spikes in front."
+        spikes = self.plan_.spikes.get(i, [()])[0]
+        return np.concatenate([spikes, grid[~np.isin(grid, spikes)]])
 
     def conditional(self, x: np.ndarray, i: int, grid: np.ndarray) -> tuple:
         "Densities `(n, m)` of a column on a grid given the others, and their masses."
         many = np.repeat(x, len(grid), axis=0)
         many[:, i] = np.tile(grid, len(x))
         log_prob = self.log_density(many).reshape(len(x), len(grid))
+        none = np.isneginf(log_prob).all(axis=1)
+        if none.any():
+            label = spell_columns([self.plan_.names[i]])
+            raise ValueError(
+                f"Expected rows with a density of {label}, received one of density 0 "
+                f"everywhere, number {int(none.argmax())} of those asked: it is "
+                "outside of bounds, or of what is constant"
+            )
         density = np.exp(log_prob - log_prob.max(axis=1, keepdims=True))
         if self.plan_.steps[i] or i in self.plan_.categories:
             width = np.full(len(grid), self.plan_.steps[i] or 1.0)
         else:
-            gaps = np.diff(grid)
+            spikes = len(self.plan_.spikes.get(i, [()])[0])
+            gaps = np.diff(grid[spikes:])
             width = (np.append(gaps, 0) + np.append(0, gaps)) / 2
+            width = np.append(np.ones(spikes), width)
         mass = density * width
         total = mass.sum(axis=1, keepdims=True)
         return density / total, mass / total
@@ -1693,7 +2032,7 @@ class FlowDensity(
                 rows = gaps[:, i] & (several | (sweep == 0))
                 if not rows.any() or i in self.plan_.constants:
                     continue
-                grid = self.plan_.grid(i)
+                grid = self.with_spikes(i, self.plan_.grid(i))
                 mass = self.conditional(drawn[rows], i, grid)[1]
                 place = (mass.cumsum(axis=1) < rng.random((len(mass), 1))).sum(axis=1)
                 drawn[rows, i] = grid[np.minimum(place, len(grid) - 1)]
@@ -1807,11 +2146,11 @@ class ConditionalFlowDensity(FlowEstimator):
         both, weight = weighted_rows(np.hstack([context, y]), sample_weight)
         context, y = np.split(both, [context.shape[1]], axis=1)
         self.plan_ = TablePlan.learn(
-            y, names, self.bounds, self.discrete, self.circular
+            y, names, self.bounds, self.discrete, self.circular, joint=False
         )
         lines = self.train(self.plan_, y, context, weight)
         head = f"{len(y):,} rows, {len(names)} columns given {context.shape[1]}."
-        self.report_ = "\n".join([head, *self.plan_.notes, *lines])
+        self.report_ = wrapped_lines([head, *self.plan_.notes, *lines])
         return self
 
     def log_prob(
@@ -2102,14 +2441,20 @@ class FlowClassifier(ClassifierMixin, ThinEstimator):
         return self
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        "Log-probability of each class, `(n, classes)`."
+        """Log-probability of each class, `(n, classes)`.
+
+        Above -709, where float64 ends, or -inf for a density of 0; so it is the
+        logarithm of `predict_proba`.
+        """
         check_is_fitted(self)
         read_table(self, X, reset=False)
         joint = [density.score_samples(X) for density in self.densities_]
         joint = np.stack(joint, axis=1)
         joint[np.isneginf(joint).all(axis=1)] = 0.0
         joint += np.log(self.class_prior_)
-        return joint - logsumexp(joint, axis=1, keepdims=True)
+        log_prob = joint - logsumexp(joint, axis=1, keepdims=True)
+        least = np.log(np.finfo("float64").tiny)
+        return np.where(np.isneginf(log_prob), log_prob, np.maximum(log_prob, least))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         "Probability of each class, `(n, classes)`."

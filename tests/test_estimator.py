@@ -43,6 +43,11 @@ class SmallFlow:
         return "small"
 
 
+def said(density):
+    "The report without line breaks."
+    return " ".join(density.report_.split())
+
+
 SMALL = {"flow": small_flow, "epochs": 2, "batch_size": 1000}
 WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
 WHY = "rows held back and batches differ where a weight stands for a repeated row"
@@ -192,8 +197,8 @@ def test_few_rows_are_a_shrunk_normal():
     mix = rng.normal(size=(13, 13)) * 0.4 + np.eye(13)
     x, other = rng.normal(size=(30, 13)) @ mix, rng.normal(size=(500, 13)) @ mix
     density = gf.FlowDensity(random_state=0).fit(x)
-    assert "too few" in density.report_
-    assert "a normal distribution, shrunk" in density.report_
+    assert "too few" in said(density)
+    assert "a normal distribution, shrunk" in said(density)
     spread = x.std(axis=0)
     peer = LedoitWolf().fit(x / spread)
     covariance = peer.covariance_ * np.outer(spread, spread)
@@ -264,7 +269,7 @@ def test_hours_in_steps_sum_to_one_over_a_turn():
 def test_few_rows_with_an_angle():
     density = gf.FlowDensity(circular={"hour": 24}, random_state=0)
     density.fit(days(60)[["hour", "price"]])
-    assert "independent angles" in density.report_
+    assert "independent angles" in said(density)
     grid = np.stack(np.meshgrid(np.linspace(0, 24, 97), np.linspace(-4, 4, 97)), -1)
     grid = pd.DataFrame(grid.reshape(-1, 2), columns=["hour", "price"])
     p = np.exp(density.score_samples(grid)).reshape(97, 97)
@@ -303,6 +308,124 @@ def test_categories_of_an_array():
     assert set(density.sample(50, random_state=0)[:, 1]) == {3.0, 4.0}
     with pytest.raises(ValueError, match="column 1 of X as one of .*received 5.0"):
         density.score_samples([[0.0, 5.0]])
+
+
+def messy(n=160, seed=0):
+    "An identifier, cents that are often 0, a share with both ends, counts, a flag."
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=n)
+    spent = np.where(rng.random(n) < 0.13, 0.0, np.exp(a / 2 + rng.normal(size=n)))
+    return pd.DataFrame(
+        {
+            "client": np.arange(n) + 1000,
+            "spent": spent,
+            "share": np.clip(a / 2 + 0.5 + 0.1 * rng.normal(size=n), 0, 1),
+            "visits": pd.array(rng.poisson(3, n), dtype="Int64"),
+            "small": rng.poisson(3, n).astype("uint8"),
+            "member": rng.integers(0, 2, n),
+            "price": rng.integers(1000, 9_000_000, n),
+        }
+    )
+
+
+def test_a_report_names_what_to_pass():
+    "Each suspicious line names an argument; passed, the line is gone."
+    x = messy()
+    report = said(gf.FlowDensity(**SMALL, random_state=0).fit(x))
+    for line in (
+        "'client' numbers the rows: leave it out",
+        "where it has no density: pass spikes={'spent': 0}",
+        "pass spikes={'share': (0, 1)}",
+        "'member' takes 2 values: name it in categorical",
+        "columns 'spent', 'share', 'visits', 'small' and 'price' have no value below 0",
+        "bounds={'spent': (0, None), 'share': (0, 1), 'visits': (0, None), 'small': (0,",
+        "with spikes={'spent': 0, 'share': (0, 1)} for what stands on a bound",
+    ):
+        assert line in report, (line, report)
+    options = {"spikes": {"spent": 0, "share": (0, 1)}, "categorical": ["member"]}
+    bounds = {"spent": (0, None), "share": (0, 1), "price": (0, None)}
+    bounds |= {"visits": (0, None), "small": (0, None)}
+    density = gf.FlowDensity(**options, bounds=bounds, **FEW_STEPS)
+    density.fit(x.drop(columns="client"))
+    assert "suspicious" not in density.report_, density.report_
+    assert "share' is 0 or 1 in" in said(density)
+    auto = gf.FlowDensity(**options | {"spikes": "auto"}, bounds="auto", **FEW_STEPS)
+    auto.fit(x.drop(columns="client"))
+    assert auto.plan_.get_config() == density.plan_.get_config()
+    zeros = {"categorical": ["spent"]}  # each value a category, and no spike
+    auto = gf.FlowDensity(**zeros, spikes="auto", epochs=1).fit(x[["spent", "price"]])
+    assert not auto.plan_.spikes
+    y = gf.ConditionalFlowDensity(epochs=1, random_state=0)
+    report = said(y.fit(x[["price"]], x["spent"]))
+    assert "fit the others, and a classifier for which these are" in report
+    assert "spikes=" not in report and "categorical" not in report
+
+
+def test_spikes_are_answered_filled_and_saved(tmp_path):
+    x = messy()[["spent", "share", "member"]]
+    density = gf.FlowDensity(
+        spikes={"spent": 0, "share": (0, 1)},
+        bounds={"spent": (0, None), "share": (0, 1)},
+        categorical=["member"],
+        **FEW_STEPS,
+    ).fit(x)
+    score = density.score_samples(x)
+    assert np.isfinite(score).all()
+    assert np.isneginf(density.score_samples(x[:1].assign(spent=-1.0))).all()
+    drawn = density.sample(3000, random_state=0)
+    for name, value in (("spent", 0), ("share", 0), ("share", 1)):
+        often = (drawn[name] == value).mean(), (x[name] == value).mean()
+        assert abs(often[0] - often[1]) < 0.05, (name, value, often)
+    assert drawn["share"].between(0, 1).all() and (drawn["spent"] >= 0).all()
+    density.save(tmp_path / "density.zip")
+    again = gf.FlowDensity.load(tmp_path / "density.zip")
+    np.testing.assert_array_equal(again.score_samples(x), score)
+    grid, given = density.posterior(x[:4], "share")
+    assert grid[:2].tolist() == [0, 1] and (np.diff(grid[2:]) > 0).all()
+    area = given[:, :2].sum(axis=1) + np.trapezoid(given[:, 2:], grid[2:], axis=1)
+    np.testing.assert_allclose(area, 1.0, rtol=1e-6)
+    holed = x.astype({"member": "float64"}).assign(spent=np.nan, share=np.nan)
+    filled = density.impute(pd.concat([holed] * 4), random_state=0, sweeps=2)
+    assert 0.02 < (filled["spent"] == 0).mean() < 0.4
+    density.transform(x)
+    with pytest.raises(ValueError, match="inside its bounds .*FlowDensity.spikes="):
+        gf.FlowDensity(bounds={"spent": (0, None)}).fit(x)
+
+
+def test_a_spike_in_steps_is_a_mass_by_its_step():
+    "Cents with a spike: over the spike and all cells the mass sums to 1."
+    x = messy(300)[["spent"]].round(1)
+    options = {"spikes": {"spent": 0}, "bounds": {"spent": (0, None)}}
+    density = gf.FlowDensity(**options, **FEW_STEPS).fit(x)
+    assert density.plan_.steps.tolist() == [0.1]
+    cells = np.arange(0, 600)[:, None] / 10
+    mass = np.exp(density.score_samples(pd.DataFrame(cells, columns=["spent"]))) * 0.1
+    np.testing.assert_allclose(mass.sum(), 1.0, atol=0.01)
+    share = (x["spent"] == 0).mean()
+    np.testing.assert_allclose(mass[0], share, atol=0.01)
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_integers_come_back_as_integers(package):
+    frame = messy()[["visits", "small", "price", "spent"]]
+    x = frame
+    if package == "polars":
+        x = pytest.importorskip("polars").DataFrame(frame.to_dict("list"))
+    density = gf.FlowDensity(**SMALL, bounds={"small": (0, None)}, random_state=0)
+    density.fit(x)
+    drawn = density.sample(50, random_state=0)
+    back = density.inverse_transform(density.transform(x))
+    assert list(drawn.dtypes) == list(x.dtypes) == list(back.dtypes)
+    for name in ("visits", "small"):
+        assert back[name].to_list() == x[name].to_list()
+    if package == "pandas":
+        holed = x.astype({"price": "Float64"})
+        holed.loc[:9, "price"] = pd.NA
+        full = density.impute(holed, random_state=0)
+        assert full["price"].dtype == "int64"
+        assert full["price"][10:].tolist() == frame["price"][10:].tolist()
+    free = clone(density).set_params(discrete=None, bounds=None).fit(x).sample(5)
+    assert str(free["visits"].dtype).lower() == "float64"
 
 
 def test_files_of_ensembles_angles_and_categories(tmp_path):
@@ -349,7 +472,7 @@ def test_few_rows_given_something_are_a_linear_regression():
     slope = [1.0, -2.0, 0.5]
     y, y_other = (v @ slope + 0.3 * rng.normal(size=len(v)) for v in (x, other))
     model = gf.FlowRegressor(random_state=0).fit(x, y)
-    assert "a linear regression with normal errors" in model.density_.report_
+    assert "a linear regression with normal errors" in said(model.density_)
     line = LinearRegression().fit(x, y)
     assert model.score(other, y_other) > line.score(other, y_other) - 0.01
     errors = np.std(y - line.predict(x), ddof=4)
