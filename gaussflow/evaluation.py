@@ -70,10 +70,15 @@ def held_out_nll(
 def bits_per_dimension(
     nll: float | Estimate,  # Negative log-likelihood of what the flow saw, nats
     event_shape: int | Sequence[int],  # Shape of an event: its numbers are counted
-    levels: int | None = None,  # 256 where the flow saw `(k + u) / 256`, k integers
+    levels: int | None = None,  # Number of grey values, where they were scaled by hand
     log_det: float = 0.0,  # Mean of any further preprocessing, nats per event
 ) -> float | Estimate:
     """Bits per dimension of the data as they were before preprocessing.
+
+    Give `levels=256` where you scaled integers `k` of 256 values to `(k + u) / 256`
+    yourself, before the flow saw them. Leave it out where the flow took the integers
+    as they are, as one made with `num_values=256` does: its `log_prob` counts the
+    scaling already.
 
     The standard error of an `Estimate` is scaled along.
 
