@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Estimate', 'held_out_nll', 'bits_per_dimension', 'Gaussianity', 'gaussianity', 'normal_scores',
            'gaussianity_by_layer', 'QQ', 'qq_points', 'LayerSum', 'negentropy_by_layers', 'total_correlation_by_layers',
-           'shape_negentropy', 'probability_integral_transform', 'radial_transform', 'Coverage', 'coverage']
+           'shape_negentropy', 'probability_integral_transform', 'radial_transform', 'Coverage', 'coverage', 'quality']
 
 # %% ../nbs/61_evaluation.ipynb #imports
 import math
@@ -70,10 +70,15 @@ def held_out_nll(
 def bits_per_dimension(
     nll: float | Estimate,  # Negative log-likelihood of what the flow saw, nats
     event_shape: int | Sequence[int],  # Shape of an event: its numbers are counted
-    levels: int | None = None,  # 256 where the flow saw `(k + u) / 256`, k integers
+    levels: int | None = None,  # Number of grey values, where they were scaled by hand
     log_det: float = 0.0,  # Mean of any further preprocessing, nats per event
 ) -> float | Estimate:
     """Bits per dimension of the data as they were before preprocessing.
+
+    Give `levels=256` where you scaled integers `k` of 256 values to `(k + u) / 256`
+    yourself, before the flow saw them. Leave it out where the flow took the integers
+    as they are, as one made with `num_values=256` does: its `log_prob` counts the
+    scaling already.
 
     The standard error of an `Estimate` is scaled along.
 
@@ -642,3 +647,38 @@ def coverage(
     radial = radial_transform(flow, x, context)
     share = np.mean(radial[:, None] <= levels, axis=0)
     return Coverage(levels, share, *binomial_band(len(radial), levels, confidence))
+
+# %% ../nbs/61_evaluation.ipynb #quality
+def quality(
+    flow: NormalizingFlow,  # A trained flow
+    seen: Any,  # Events that it was trained on, or `{"x": events, "context": c}`
+    new: Any,  # Events that it has not seen, likewise
+) -> dict[str, float]:
+    """Measure a flow in a few numbers, by name: a row of a table.
+
+    **Returns** The loss on `new` and its standard error (nats). For the latents of
+    `seen`, the largest mean, the largest difference of a variance from 1, and the
+    largest covariance. Quantiles of the distance of `seen` from what comes back.
+
+    >>> flow = gf.NormalizingFlow([gf.Householder(2)], 2)
+    >>> round(quality(flow, np.eye(2), np.eye(2))["test loss"], 3)
+    2.338
+    """
+    loss = held_out_nll(flow, new)
+    x, context, _ = read_rows(flow, seen)
+    z, _ = apply_rows(flow.forward_and_log_det, x, context)
+    normal = base_scores(flow.base, z, seen_context(flow, context))
+    covariance = np.atleast_2d(np.cov(normal, rowvar=False))
+    variances = np.diag(covariance)
+    back = flow.invert(z, context)
+    distance = np.linalg.norm(as_rows(back) - as_rows(x), axis=1)
+    return {
+        "test loss": loss.value,
+        "standard error": loss.error,
+        "means off by": float(np.abs(normal.mean(axis=0)).max()),
+        "variances off by": float(np.abs(variances - 1).max()),
+        "covariances off by": float(np.abs(covariance - np.diag(variances)).max()),
+        "round trip, median": float(np.median(distance)),
+        "round trip, 95 %": float(np.quantile(distance, 0.95)),
+        "round trip, maximum": float(distance.max()),
+    }

@@ -21,6 +21,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -279,6 +280,8 @@ def curve(
 ) -> Axes:  # The axes drawn in
     """Draw one line. **Raises** `ValueError` where `x` and `y` differ in length.
 
+    Positions that are integers, such as epochs, have integers at their axis.
+
     >>> curve([1, 2, 3], [1, 4, 9], xlabel="$x$").lines[0].get_ydata().tolist()
     [1, 4, 9]
     """
@@ -293,6 +296,9 @@ def curve(
         reference_line(ax, reference, reference_label)
     scales = {"xscale": xscale, "yscale": yscale}
     ax.set(**{name: scale for name, scale in scales.items() if scale is not None})
+    if x.dtype.kind in "iu" and ax.get_xscale() == "linear":
+        whole = MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True)
+        ax.xaxis.set_major_locator(whole)
     return finish(ax, xlabel, ylabel, title)
 
 # %% ../nbs/72_plot.ipynb #curves

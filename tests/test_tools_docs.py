@@ -297,6 +297,22 @@ def test_names_of_files_and_parts_become_links(book):
     )
 
 
+def test_a_numbered_equation_is_found_by_its_number():
+    text = "So\n\n$$x\n= 1 \\qquad (1)$$\n\nand $$y$$. By equation (1), not equation (2) of another page."
+    anchored, linked = "[]{#equation-1}$$x", "By [equation (1)](#equation-1), not"
+    found = pages.numbered(text)
+    assert anchored in found and linked in found and "equation (2) of" in found
+    assert check_pages.anchors(found) == ["equation-1"]
+    assert pages.numbered("$$y$$\n\n$$a \\qquad b$$") == "$$y$$\n\n$$a \\qquad b$$"
+
+
+def test_an_equation_that_is_not_there_is_reported(tmp_path):
+    cell = new_markdown_cell(pages.numbered("# A\n\nBy equation (3)."))
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "page.ipynb")
+    found = check_pages.complaints(tmp_path)
+    assert found == ["page.ipynb: #equation-3 names no heading"]
+
+
 def test_a_class_has_its_entry_and_its_methods(book):
     text = pages.entry_text(book.entries["Root"], book)
     assert text.startswith("### Root {#Root .api}")

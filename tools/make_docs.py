@@ -95,7 +95,8 @@ class MakePage(Processor):
         elif cell.cell_type == "markdown":
             if self.here == "index.ipynb":
                 cell.source = pages.filled(cell.source, self.book)
-            cell.source = pages.linked(cell.source, self.book, self.here)
+            text = pages.linked(cell.source, self.book, self.here)
+            cell.source = pages.numbered(text)
 
     def end(self):
         for cell in self.nb.cells:

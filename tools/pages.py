@@ -456,6 +456,19 @@ def linked(text: str, book: Book, here: str, but: set[str] = frozenset()) -> str
     return PIECES.sub(link, text)
 
 
+NUMBER = re.compile(r"^(?=\$\$(?:(?!\$\$).)*\\qquad *\((\d+)\) *\$\$)", re.M | re.S)
+EQUATION = re.compile(r"\b([Ee]quation) \((\d+)\)(?! of)")
+
+
+def numbered(text: str) -> str:
+    """Text in which a numbered equation has an anchor, and the mention of its number leads there.
+
+    A number is written as part of the formula, `\\qquad (2)`, and mentioned as "equation (2)": so a plain notebook shows both.
+    """
+    text = NUMBER.sub(lambda found: f"[]{{#equation-{found[1]}}}", text)
+    return EQUATION.sub(r"[\1 (\2)](#equation-\2)", text)
+
+
 # Pages that are made
 
 
