@@ -90,7 +90,8 @@ def event_jacobian(
 ) -> np.ndarray:
     """Compute the Jacobian of the forward map, whatever the layer says of it.
 
-    **Returns** `(size of output, size of input)`.
+    **Returns** `(size of output, size of input)`. **Raises** `AssertionError` for a
+    gradient that is not finite.
     """
 
     def move(x):
@@ -102,9 +103,14 @@ def event_jacobian(
     if widest_float() == "float64":
         return finite_difference_jacobian(move, x.astype("float64"))
     own = np.eye(x.size, dtype="float32")
-    ask = lambda x: ops.sum(ops.reshape(move(x), own.shape) * own)
+    ask = lambda x: ops.sum(ops.multiply(ops.reshape(move(x), own.shape), own))
     copies = np.repeat(x[None].astype("float32"), x.size, axis=0)
-    return gradient(ask, copies).reshape(own.shape).astype("float64")
+    found = gradient(ask, copies).reshape(own.shape)
+    if not np.all(np.isfinite(found)):
+        raise AssertionError(
+            f"Expected finite gradients, received {found} through forward_and_log_det"
+        )
+    return found.astype("float64")
 
 # %% ../nbs/13_testing.ipynb #check-log-det
 def check_log_det(
