@@ -225,8 +225,9 @@ def check_bijector(
     """Test the contract of every bijector.
 
     Round trip both ways; `log_det` against a float64 finite-difference Jacobian, or one
-    by automatic differentiation where the backend keeps no float64; the inverse's log-det as the negative of the forward one; batches of 1 and of 1,000;
-    finite gradients; the same bits from a `.keras` file; a wrong event raises.
+    by automatic differentiation where the backend keeps no float64; the inverse's
+    log-det as the negative of the forward one; batches of 1 and of 1,000; finite
+    gradients; the same bits from a `.keras` file; a wrong event raises.
 
     **Raises** `AssertionError` that says which clause failed.
 
