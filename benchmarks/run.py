@@ -155,11 +155,11 @@ def run_tables(args, settings):
 
 
 def run_scaling(args, settings):
-    from benchmarks.scaling import AXES, MIDDLE, REFLECTED, measure_all
+    from benchmarks.scaling import AXES, BATCHES, MIDDLE, REFLECTED, measure_all
 
     machine = about()
     settings.clear()
-    settings.update(middle=MIDDLE, axes=AXES, reflected=REFLECTED)
+    settings.update(middle=MIDDLE, axes=AXES, reflected=REFLECTED, batches=BATCHES)
     return measure_all(), machine
 
 

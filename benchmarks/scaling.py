@@ -25,6 +25,7 @@ AXES = {
     "width": (16, 64, 256),
 }
 REFLECTED = (8, 32, 128, 512)
+BATCHES = (32, 128, 512, 2048, 8192)  # rows of a training step
 
 
 def sizes():
@@ -83,6 +84,29 @@ def measure(size):
     return {name: round(value, 6) for name, value in figures.items()}
 
 
+def batches(steps=10):
+    "Processor's seconds of a training step of the middle flow, by the rows of its batch."
+    import gaussflow as gf
+
+    size, figures = MIDDLE, {}
+    hidden = (size["width"], size["width"])
+    for rows in BATCHES:
+        keras.utils.set_random_seed(0)
+        flow = gf.make_coupling_flow(
+            size["d"],
+            size["blocks"],
+            num_components=size["components"],
+            hidden=hidden,
+        )
+        flow.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+        x = np.random.default_rng(0).normal(size=(steps * rows, size["d"]))
+        options = {"batch_size": rows, "epochs": 1, "verbose": 0}
+        flow.fit(x, **options)
+        found = best(lambda f=flow, x=x, o=options: f.fit(x, **o), 5) / steps
+        figures[f"batch{rows}_step_s"] = round(found, 6)
+    return figures
+
+
 def one_by_one(v, y):
     "Reflections one after another, as the formula says."
 
@@ -128,6 +152,7 @@ def measure_all():
         found = json.loads(done.stdout.splitlines()[-1])
         figures |= {f"{label(size)}_{key}": value for key, value in found.items()}
         print(label(size), found, flush=True)
+    figures |= batches()
     for d in REFLECTED:
         figures |= reflections(d)
     return figures

@@ -79,7 +79,8 @@ def is_traced(
         return any(isinstance(t, jax.core.Tracer) for t in tensors)
     import torch
 
-    return torch.is_grad_enabled() and any(isinstance(t, torch.Tensor) for t in tensors)
+    # Variables do not count: they are tensors with a gradient at all times.
+    return torch.is_grad_enabled() and any(isinstance(t, torch.Tensor) for t in given)
 
 # %% ../nbs/01_backend.ipynb #gradient
 def gradient(

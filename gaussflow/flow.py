@@ -239,6 +239,18 @@ def check_format(
             "file with the version of gaussflow that wrote it"
         )
 
+# %% ../nbs/42_flow.ipynb #for-any-backend
+def for_any_backend(
+    config,  # A serialized optimizer, or what is inside
+):
+    "The same, with Keras's public module in place of PyTorch's optimizers."
+    if not isinstance(config, dict):
+        return config
+    config = {name: for_any_backend(value) for name, value in config.items()}
+    if ".torch.optimizers" in str(config.get("module")):
+        config["module"] = "keras.optimizers"
+    return config
+
 # %% ../nbs/42_flow.ipynb #steps-of-fit
 STEPS_FOR_XLA = 1000  # on TensorFlow: fewer do not make up for its compiler
 
@@ -758,8 +770,7 @@ class NormalizingFlow(Configured, keras.Model):
         if config:
             config["jit_compile"] = self.requested_jit_compile
             config["loss"] = keras.saving.serialize_keras_object(self.objective)
-            if "torch_optimizers" in str(config["optimizer"].get("module")):
-                config["optimizer"]["module"] = "keras.optimizers"
+            config["optimizer"] = for_any_backend(config["optimizer"])
         return config
 
     def compile_from_config(self, config):

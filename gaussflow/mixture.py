@@ -325,7 +325,9 @@ def bracketed_root(
 
     **Returns** `x`, detached from any gradient.
     """
-    target, lower, upper = (ops.stop_gradient(v) for v in (target, lower, upper))
+    target, lower, upper = (
+        ops.stop_gradient(ops.convert_to_tensor(v)) for v in (target, lower, upper)
+    )
     tolerance = float_epsilon(target) * ops.maximum(ops.abs(target), 1.0)
 
     def unfinished(step, x, lower, upper, error, active):

@@ -12,8 +12,17 @@ from books import QUIET, ROOT
 
 X = (np.random.default_rng(0).normal(size=(200, 2)) * [1.0, 0.5]).astype("float32")
 CONTEXT = np.random.default_rng(1).normal(size=(200, 1)).astype("float32")
-INSTALLED = [b for b in ("tensorflow", "jax", "torch") if importlib.util.find_spec(b)]
-PAIRS = [(a, b) for a in INSTALLED for b in INSTALLED if a != b]
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def pair(first, second):
+    "Two backends, skipped where one is not installed."
+    absent = [b for b in (first, second) if importlib.util.find_spec(b) is None]
+    reason = f"{' and '.join(absent)} not installed (PyTorch: make torch)"
+    return pytest.param(first, second, marks=pytest.mark.skipif(absent, reason=reason))
+
+
+PAIRS = [pair(a, b) for a in BACKENDS for b in BACKENDS if a != b]
 
 
 def makers():

@@ -172,16 +172,17 @@ def check_prose(path: Path, book) -> Iterator[str]:
 def check_imports(path: Path, book) -> Iterator[str]:
     """A cell with an import holds nothing else: to build the site, nbdev executes every such cell without the cells before it.
 
-    It looks for imports inside functions too. Exported cells are always executed, so their functions may import.
+    It looks for imports inside functions too. Exported cells are always executed, so their functions may import. A `try` around
+    nothing but imports, for a package that may be absent, runs by itself as they do.
     """
+    plain = lambda n: isinstance(n, ast.Import | ast.ImportFrom)
     for cell in code_cells(book):
         body = (parse(cell) or ast.Module([])).body
-        alone = [isinstance(n, ast.Import | ast.ImportFrom) for n in body]
-        inner = not is_export(cell) and any(
-            isinstance(n, ast.Import | ast.ImportFrom)
-            for s in body
-            for n in ast.walk(s)
-        )
+        alone = [
+            plain(n) or (isinstance(n, ast.Try) and all(map(plain, n.body)))
+            for n in body
+        ]
+        inner = not is_export(cell) and any(plain(n) for s in body for n in ast.walk(s))
         if (any(alone) or inner) and not all(alone):
             yield f"cell {cell.id}: an import stands with other code"
 

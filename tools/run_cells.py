@@ -5,6 +5,7 @@ is attached, and know no arithmetic with arrays. For a run on PyTorch they learn
 written, and the package is never changed.
 """
 
+import operator
 import os
 import sys
 from pathlib import Path
@@ -32,10 +33,22 @@ def let_numpy_read_tensors() -> None:
     import numpy as np
     import torch
 
+    arithmetic = {
+        np.add: operator.add,
+        np.subtract: operator.sub,
+        np.multiply: operator.mul,
+        np.true_divide: operator.truediv,
+    }
+
     def array(self, dtype=None, copy=None):
         return np.asarray(numbers(self), dtype=dtype)
 
     def ufunc(self, function, method, *inputs, **kwargs):
+        plain = [i.item() if isinstance(i, np.generic) else i for i in inputs]
+        arrays = any(isinstance(i, np.ndarray) for i in inputs)
+        # A scalar of NumPy is a number to PyTorch: the gradient stays.
+        if method == "__call__" and function in arithmetic and not (arrays or kwargs):
+            return arithmetic[function](*plain)
         return getattr(function, method)(*numbers(inputs), **numbers(kwargs))
 
     def call(self, function, types, args, kwargs):
