@@ -21,7 +21,6 @@ LONG_CODE: set[str] = set()
 WIDE_OUTPUT = {
     *("04_table", "08_conditional", "20_conditioner", "23_coupling"),
     *(
-        "09_tables",
         "50_estimator",
         "33_bounded",
         "41_sampling",
