@@ -472,10 +472,13 @@ def chunk_rows(
 
     They are what a core's cache holds, or what keeps an accelerator busy.
     """
-    compiled_on_cpu = keras.backend.backend() != "torch" and all(
-        d.startswith("cpu") for d in keras.distribution.list_devices()
-    )
-    rows = max((2**14 if compiled_on_cpu else 2**18) // max(event_size, 1), 200)
+    if keras.backend.backend() == "torch":  # whose devices Keras does not list
+        import torch
+
+        on_cpu = not torch.cuda.is_available()
+    else:
+        on_cpu = all(d.startswith("cpu") for d in keras.distribution.list_devices())
+    rows = max((2**14 if on_cpu else 2**18) // max(event_size, 1), 200)
     power = 10 ** int(math.log10(rows) + 1e-9)
     return max(step * power for step in (1, 2, 5) if step * power <= rows)
 
@@ -553,6 +556,9 @@ class ChunkedRunner:
         arrays = [np.asarray(a) for a in arrays if a is not None]
         question = name if isinstance(name, str) else name[0]
         name, rows = (name, len(arrays)), len(arrays[0])
+        if keras.backend.backend() == "torch":  # where nothing is compiled
+            few = rows_of_block(arrays[0], chunk)
+            return self.plainly(function, arrays, few if rows <= few else chunk)
         compiled = self.compiled.get((name, jit_compile))
         if compiled is None:
             found = self.computed_with(self.model())
@@ -584,6 +590,8 @@ class ChunkedRunner:
         # Always so many rows at once: a row's answer does not depend on its company,
         # and JAX compiles for one number of rows.
         ask = lambda model, *parts: function(model, *map(ops.convert_to_tensor, parts))
+        if keras.backend.backend() == "torch":
+            ask = Compiled(function, False)  # keeps nothing for a backward pass
         on_chunk = functools.partial(self.on_chunk, ask, arrays, size)
         with BY_LAYER.within(self.by_layer), compiled_in_haste():
             outputs = [on_chunk(start) for start in range(0, len(arrays[0]), size)]
