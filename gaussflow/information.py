@@ -439,7 +439,9 @@ def note_lines(notes: Sequence[str]) -> list[str]:
     ['  note: ties']
     """
     return [
-        textwrap.fill(f"note: {note}", 86, initial_indent="  ", subsequent_indent="    ")
+        textwrap.fill(
+            f"note: {note}", 86, initial_indent="  ", subsequent_indent="    "
+        )
         for note in notes
     ]
 
@@ -643,7 +645,7 @@ def learn_summaries(
         callbacks=[stop],
         verbose=verbose,
     )
-    least = 4 * k**2 / len(left)  # chance correlations gain a quarter
+    least = k**2 / len(left)  # what a chance correlation gains
     if not judge(pair(take(left), training=False)) < at_start - least:
         pair.set_weights(start)
     if not judge(pair(take(left), training=False)) < plain - least:
@@ -761,7 +763,7 @@ def dependence_of(
 
 
 SUMMARY = 2  # numbers in the summary of a side
-REPEATED = 0.03  # nats between both numbers, above which one alone is learned
+REPEATED = 0.1  # nats between both numbers, above which one alone is learned
 
 
 def repeats(sides: PairSides, rng: np.random.Generator) -> bool:
