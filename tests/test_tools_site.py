@@ -256,6 +256,15 @@ BIB = """@article{one,
 """
 
 
+def test_entry_of_the_bibliography_that_is_not_closed(site):
+    open_entry = BIB.rstrip().removesuffix("}")
+    (site / "nbs/references.bib").write_text(f"{open_entry}\n{BIB}")
+    first = BIB.strip().partition("\n")[0]
+    assert complaints(site) == [
+        f"references.bib: braces do not match in the entry {first}"
+    ]
+
+
 def test_paper_that_the_bibliography_lacks(site):
     (site / "nbs/references.bib").write_text(BIB)
     text = "# Flow\n\n> One.\n\n[a](https://arxiv.org/abs/1), [b](https://doi.org/10.1/X(03)1), [c](https://arxiv.org/abs/2), [d](https://keras.io)"

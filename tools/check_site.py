@@ -248,8 +248,14 @@ def check_readme(root: Path) -> Iterator[str]:
 
 
 def check_bibliography(root: Path) -> Iterator[str]:
-    "Every paper that a page links to stands in the bibliography."
-    works = pages.works_of(root / "nbs/references.bib")
+    "Entries of the bibliography are closed, and every paper that a page links to stands in it."
+    path = root / "nbs/references.bib"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for entry in re.split(r"^(?=@)", text, flags=re.MULTILINE)[1:]:
+        if entry.count("{") != entry.count("}"):
+            first = entry.partition("\n")[0]
+            yield f"references.bib: braces do not match in the entry {first}"
+    works = pages.works_of(path)
     for path in nb.paths(root):
         texts = (c.source for c in nb.read(path).cells)
         for address in dict.fromkeys(pages.cited("\n".join(texts), works)[1]):
