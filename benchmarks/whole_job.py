@@ -89,9 +89,10 @@ def do_job(contender, files, d, steps, settings, seed):
 
 
 def measure_job(name, settings, peer_python):
-    """Return seconds and held-out NLL of a job by FlowJAX and by each backend of ours.
+    """Yield seconds and held-out NLL of a job by FlowJAX and by each backend of ours.
 
-    Contenders take turns, a fresh process each time, one round for each seed.
+    Contenders take turns, a fresh process each time, one round for each seed; after each
+    round the figures of the seeds so far.
     """
     data, steps = load_data(name, None, settings), JOBS[name]
     d = data.train.shape[1]
@@ -108,7 +109,7 @@ def measure_job(name, settings, peer_python):
                 nll = -np.load(files.path("out"))["log_prob"].astype("float64")
                 kept["train"].append(trained), kept["all"].append(whole)
                 kept["nll"].append(nll)
-    return tell_job(found, -data.density.log_prob(data.fresh))
+            yield tell_job(found, -data.density.log_prob(data.fresh))
 
 
 def tell_job(found, known):
@@ -142,7 +143,7 @@ def no_worse(ours, theirs):
 
 
 def measure_times(name, settings, peer_python):
-    """Return ms of a step and of `log_prob` and `sample` of many rows, and ratios.
+    """Yield ms of a step, of `log_prob` and of `sample` of many rows, and ratios.
 
     For splines over FlowJAX's, and for our own mixtures JAX over TensorFlow.
     """
@@ -150,7 +151,7 @@ def measure_times(name, settings, peer_python):
     d, steps = data.train.shape[1], settings["speed_steps"][name]
     rows, rng = max(settings["rows"] * 2 // d, 1_000), np.random.default_rng(0)
     points = data.train[rng.integers(len(data.train), size=rows)]
-    order, figures = make_order(len(data.train), steps, settings, 0), {}
+    order = make_order(len(data.train), steps, settings, 0)
     with Exchange() as files, ExitStack() as stack:
         points = files.save("points", x=points)
         train = files.save("train", x=data.train, order=order)
@@ -176,7 +177,7 @@ def measure_times(name, settings, peer_python):
                 for call in calls.values():
                     call(), call()  # what compiles, compiles here
                 times = take_turns(calls, settings["repeats"], settings["max_seconds"])
-                figures |= {
+                figures = {
                     f"{law}_{what}_{who}_ms": summary(np.multiply(1e3, values))
                     for who, values in times.items()
                 }
@@ -189,7 +190,7 @@ def measure_times(name, settings, peer_python):
                     figures[f"{law}_{what}_tensorflow_over_jax"] = ratio(
                         times["tensorflow"], times["jax"]
                     )
-    return figures
+                yield figures
 
 
 MEASURES = {"job": measure_job, "times": measure_times}
@@ -205,7 +206,7 @@ def describe(peer_python):
 
 
 def measure_part(part, args, path):
-    """Measure a part for each set of data, and write what is there at once.
+    """Measure a part for each set of data, and write each figure as soon as it is there.
 
     What else is stored at `path` stays, but for figures under other settings.
     """
@@ -221,9 +222,9 @@ def measure_part(part, args, path):
     settings[part] = chosen
     machines[part] = about() | {"peers": describe(args.peer_python)}
     for name in [name for name in JOBS if name in (args.datasets or JOBS)]:
-        found = MEASURES[part](name, chosen, args.peer_python)
-        prefix = f"{part}_{name.replace(' ', '_')}_"
-        figures |= {prefix + key: value for key, value in found.items()}
-        write_json(path, figures, settings, machines)
-        print(f"  {part}: {name}: {found}", flush=True)
+        for found in MEASURES[part](name, chosen, args.peer_python):
+            prefix = f"{part}_{name.replace(' ', '_')}_"
+            figures |= {prefix + key: value for key, value in found.items()}
+            write_json(path, figures, settings, machines)
+            print(f"  {part}: {name}: {found}", flush=True)
     return figures, settings, machines
