@@ -12,6 +12,7 @@ import importlib
 import pickle
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,18 +57,18 @@ LOCK = threading.RLock()
 
 # %% ../nbs/39_blocks.ipynb #is-dask
 def is_dask(
-    x,  # Anything
+    x: Any,  # Anything
 ) -> bool:
     "Whether this is a collection of Dask, of which only a plan is known."
     return hasattr(x, "__dask_graph__") and hasattr(x, "dask")
 
 # %% ../nbs/39_blocks.ipynb #score-rows
 def score_rows(
-    x,  # A block of events: an array, or a frame
-    *context,  # A block of contexts, if there is one
+    x: Any,  # A block of events: an array, or a frame
+    *context: Any,  # A block of contexts, if there is one
     sent: SentFlow,
-    given=None,  # One row of context for all
-):
+    given: Any = None,  # One row of context for all
+) -> Any:
     "The log-density of a block, on a worker."
     context = context[0] if context else given
     with LOCK:
@@ -82,9 +83,9 @@ def score_rows(
 # %% ../nbs/39_blocks.ipynb #log-prob-in-blocks
 def log_prob_in_blocks(
     flow: keras.Model,  # A built flow
-    x,  # Events, a Dask array `(n, *event)` or a Dask frame
-    context=None,  # A Dask array of as many rows, or one row for all
-):
+    x: Any,  # Events, a Dask array `(n, *event)` or a Dask frame
+    context: Any = None,  # A Dask array of as many rows, or one row for all
+) -> Any:
     """Log-density of the rows of a Dask array or frame; what `flow.log_prob` calls.
 
     **Returns** a lazy Dask array `(n,)` or series (nats).
@@ -144,7 +145,7 @@ def draw_block(
     sent: SentFlow,
     rows: Sequence[int],  # Of each block
     seed: int,
-    given=None,  # One row of context for all
+    given: Any = None,  # One row of context for all
 ) -> np.ndarray:
     "The samples of a block, on a worker."
     i = int(number[0])
@@ -159,8 +160,8 @@ def sample_in_blocks(
     num_samples: int,
     seed: int,
     rows: int = 100_000,  # In a block
-    context=None,  # One row for all
-):
+    context: Any = None,  # One row for all
+) -> Any:
     """Draw more events than fit into memory.
 
     **Returns** a lazy Dask array `(num_samples, *event)`, in blocks of `rows`. Equal

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -135,7 +136,7 @@ def find_steps(
 
 # %% ../nbs/50_estimator.ipynb #column-index
 def column_index(
-    name,  # Of a column, or its number
+    name: str | int,  # Of a column, or its number
     names: Sequence,  # Of all columns
     argument: str,  # Which asks
 ) -> int:
@@ -449,7 +450,7 @@ def check_spikes(
 
 # %% ../nbs/50_estimator.ipynb #suspicious-column
 def suspicious_column(
-    name,  # Of the column
+    name: str | int,  # Of the column
     values: np.ndarray,  # Finite
     step: float,  # 0 where it is continuous
     tied: str = "",  # What `inspect_table` says of its ties
@@ -498,7 +499,7 @@ def spelled(
     "{'share': (0, 1), 'amount': 0, 'price': (0, None)}"
     """
 
-    def one(value):
+    def one(value: Any) -> str:
         if isinstance(value, (list, tuple)):
             parts = [one(v) for v in value]
             return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
@@ -1149,7 +1150,7 @@ def seeded(
 
 # %% ../nbs/50_estimator.ipynb #refuse-words
 def refuse_words(
-    X,  # A frame, its columns by any labels
+    X: Any,  # A frame, its columns by any labels
 ) -> None:
     "Name all columns without numbers, and what to do. **Raises** `ValueError`."
     kinds = {}
@@ -1168,7 +1169,7 @@ def refuse_words(
         )
 
 # %% ../nbs/50_estimator.ipynb #read-table
-def frame_kind(X) -> str | None:
+def frame_kind(X: ArrayLike) -> str | None:
     "The package of a frame, `None` for arrays."
     package = type(X).__module__.split(".")[0]
     framed = column_names(X) is not None and package in ("pandas", "polars")
@@ -1219,7 +1220,7 @@ def read_table(
     return x, names
 
 # %% ../nbs/50_estimator.ipynb #read-mixed
-def is_missing(value) -> bool:
+def is_missing(value: Any) -> bool:
     "Whether one value of a column of objects is missing."
     absent = type(value).__name__ in ("NAType", "NaTType")
     return value is None or absent or (isinstance(value, float) and value != value)
@@ -1227,7 +1228,7 @@ def is_missing(value) -> bool:
 
 def coded_column(
     values: np.ndarray,  # One column, `(n,)`
-    name,  # Of it
+    name: str | int,  # Of it
     known: Sequence | None,  # Its categories, `None` if they are to be found
     missing: bool,  # Whether missing values are allowed, as NaN
 ) -> tuple[np.ndarray, list]:
@@ -1297,7 +1298,7 @@ def read_mixed(
     return *read_table(estimator, X, reset, missing), found
 
 # %% ../nbs/50_estimator.ipynb #estimator-state
-def as_json(value, argument: str):
+def as_json(value: Any, argument: str) -> Any:
     "What JSON holds of a value. **Raises** `ValueError` where it cannot be named."
     inner = lambda v: as_json(v, argument)
     if isinstance(value, Mapping):
@@ -1332,7 +1333,7 @@ def as_json(value, argument: str):
     )
 
 
-def from_json(value):
+def from_json(value: Any) -> Any:
     "What `as_json` was given. **Raises** `ValueError` for an unknown function."
     if isinstance(value, list):
         return [from_json(v) for v in value]
@@ -1492,7 +1493,13 @@ class FlowEstimator(SavedEstimator):
         "Losses of the first member, nats per row on the line."
         return self.histories_[0]
 
-    def train(self, plan: TablePlan, x, context=None, weight=None) -> list:
+    def train(
+        self,
+        plan: TablePlan,
+        x: np.ndarray,
+        context: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+    ) -> list:
         "Fit `flows_` and `histories_` to rows. **Returns** lines for the report."
         n, d = len(x), plan.num_kept
         if not 0 < self.validation_fraction < 1:
@@ -1519,7 +1526,15 @@ class FlowEstimator(SavedEstimator):
             lines += [label + line for line in said]
         return lines
 
-    def divide(self, plan, x, context, weight, few: bool, seed: int) -> tuple:
+    def divide(
+        self,
+        plan: TablePlan,
+        x: np.ndarray,
+        context: np.ndarray | None,
+        weight: np.ndarray | None,
+        few: bool,
+        seed: int,
+    ) -> tuple:
         "Rows to train on and rows held back, on the line, and copies of the former."
         n, rng = len(x), np.random.default_rng(seed)
         held = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
@@ -1565,7 +1580,9 @@ class FlowEstimator(SavedEstimator):
         set_start(flow, values, context, weight, plan.angles)
         return flow
 
-    def train_on(self, plan, seen: tuple, left: tuple, few: bool, copies: int) -> tuple:
+    def train_on(
+        self, plan: TablePlan, seen: tuple, left: tuple, few: bool, copies: int
+    ) -> tuple:
         "Train on rows on the line. **Returns** flow, history and lines for the report."
         values, context, weight = seen
         flow, d = self.make_flow(plan, seen, few), plan.num_kept
@@ -1612,7 +1629,15 @@ class FlowEstimator(SavedEstimator):
         flow, said = self.verdict(plan, flow, seen, left, rows, len(history["loss"]))
         return flow, history, said
 
-    def verdict(self, plan, flow, seen, left, num_rows: int, epochs: int) -> tuple:
+    def verdict(
+        self,
+        plan: TablePlan,
+        flow: keras.Model,
+        seen: tuple,
+        left: tuple,
+        num_rows: int,
+        epochs: int,
+    ) -> tuple:
         "Keep what was trained, or go back. **Returns** a flow and lines."
         values, context, weight = left
         reached = ops.convert_to_numpy(flow.log_prob(values, context))
@@ -1638,7 +1663,9 @@ class FlowEstimator(SavedEstimator):
             f"error {error:.2g}): the density is that one, shrunk if rows are few.",
         ]
 
-    def densities(self, plan: TablePlan, x, context=None) -> np.ndarray:
+    def densities(
+        self, plan: TablePlan, x: np.ndarray, context: np.ndarray | None = None
+    ) -> np.ndarray:
         "Log-density of rows by each member, `(members, n)`."
         found = []
         for flow in self.flows_:
@@ -1648,7 +1675,9 @@ class FlowEstimator(SavedEstimator):
             found.append(plan.log_density(x, log_prob))
         return np.array(found)
 
-    def drawn(self, count: int, seed: int, context=None, **options) -> np.ndarray:
+    def drawn(
+        self, count: int, seed: int, context: np.ndarray | None = None, **options
+    ) -> np.ndarray:
         "Draws of the members in turn, `(count, d)`, or as `sample(per_row=True)`."
         made = None
         for m, flow in enumerate(self.flows_):
@@ -1698,7 +1727,7 @@ def wrapped_lines(
     return "\n".join(map(fill, lines))
 
 # %% ../nbs/50_estimator.ipynb #integer-columns
-def integer_columns(X) -> dict:
+def integer_columns(X: ArrayLike) -> dict:
     """Find columns of integers in a frame, and their dtypes by name.
 
     >>> integer_columns([[1, 2], [3, 4]])
@@ -1844,7 +1873,7 @@ class FlowDensity(
         self,
         n_samples: int = 1,  # How many
         random_state: int | np.random.RandomState | None = None,
-    ):
+    ) -> Any:
         """Draw rows, `(n_samples, D)`; a frame where the table was one.
 
         Columns of integers have integers, unless `discrete=None`.
@@ -1858,7 +1887,7 @@ class FlowDensity(
             given = self.plan_.cells.one_hot(codes)
         return self.as_given(self.plan_.leave(self.drawn(count, seed, given), codes))
 
-    def as_given(self, x: np.ndarray, index=None):
+    def as_given(self, x: np.ndarray, index: Any = None) -> Any:
         "Rows as the table came: an array or a frame, with the index of another one."
         columns, dtypes = dict(enumerate(x.T)), {}
         for i, name in enumerate(self.plan_.names):
@@ -1916,7 +1945,7 @@ class FlowDensity(
     def inverse_transform(
         self,
         Z: ArrayLike,  # Latents, `(n, d)`
-    ):
+    ) -> Any:
         """Rows of latents, `(n, D)`; a frame where the table was one.
 
         **Raises** `ValueError` for an ensemble, and where columns are categorical or
@@ -2010,7 +2039,7 @@ class FlowDensity(
         n_samples: int = 1,  # Draws for each row
         random_state: int | np.random.RandomState | None = None,
         sweeps: int = 10,  # Rounds through the missing columns, where there are several
-    ):
+    ) -> Any:
         """Draw missing values given the others of their row.
 
         One missing value is drawn from its `posterior`, on a grid of 200 points.
@@ -2043,10 +2072,10 @@ class FlowDensity(
         return drawn.reshape(count, *x.shape)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.plan_.num_kept
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # latents are in float32
         return tags
@@ -2223,7 +2252,9 @@ class ConditionalFlowDensity(FlowEstimator):
         values = self.plan_.leave(values).reshape(len(context), -1)
         return values[:, 0] if np.ndim(q) == 0 else values
 
-    def between(self, context, levels, low, high) -> np.ndarray:
+    def between(
+        self, context: np.ndarray, levels: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> np.ndarray:
         "Quantiles `(n, 1)` of the members' mean, between ends, by 30 bisections."
         low, high = low.astype("float64"), high.astype("float64")
         for _ in range(30):
@@ -2240,7 +2271,7 @@ class ConditionalFlowDensity(FlowEstimator):
 def density_of(
     density: FlowEstimator | None,  # As given to an estimator of this page
     kind: type,  # What is made for `None`
-    random_state,  # Handed on, unless it is `None`
+    random_state: int | np.random.RandomState | None,  # Handed on, unless it is `None`
 ) -> FlowEstimator:
     "Copy the density to fit. **Raises** `ValueError` for another class."
     if density is None:
@@ -2258,7 +2289,7 @@ class ThinEstimator(SavedEstimator):
 
     several = False  # whether it has `densities_`, not one `density_`
 
-    def parts(self):
+    def parts(self) -> dict:
         found = self.densities_ if self.several else [self.density_]
         files = {}
         for i, density in enumerate(found):
@@ -2267,7 +2298,7 @@ class ThinEstimator(SavedEstimator):
             files[f"density-{i}.zip"] = content.getvalue()
         return files
 
-    def take_parts(self, files):
+    def take_parts(self, files: Sequence[bytes]) -> None:
         found = [self.density_class().load(io.BytesIO(part)) for part in files]
         if self.several:
             self.densities_ = found
@@ -2283,7 +2314,7 @@ class ThinEstimator(SavedEstimator):
 def take_rows(
     X: ArrayLike,  # A frame or an array
     rows: np.ndarray,  # Numbers of rows
-):
+) -> Any:
     """Take rows of a table as it came.
 
     >>> take_rows(np.array([[1], [2], [3]]), np.array([2, 0])).tolist()
@@ -2317,7 +2348,7 @@ class FlowRegressor(RegressorMixin, ThinEstimator):
         self.density, self.point, self.random_state = density, point, random_state
 
     @staticmethod
-    def density_class():
+    def density_class() -> type:
         return ConditionalFlowDensity
 
     def fit(

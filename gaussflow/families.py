@@ -8,6 +8,7 @@ __all__ = ['make_coupling_flow', 'make_gaussianization_flow', 'couplings_in_turn
 
 # %% ../nbs/43_families.ipynb #imports
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,7 +59,7 @@ from gaussflow.scalar import (
 from .standardize import ActNorm, Standardize
 
 # %% ../nbs/43_families.ipynb #check-start-data
-def check_start_data(x, input_dim: int):
+def check_start_data(x: Any, input_dim: int) -> np.ndarray | None:
     """Return a float array `(n, input_dim)`, or `None`.
 
     **Raises** `ValueError` for another shape and for NaN or infinity.
@@ -185,8 +186,8 @@ def make_gaussianization_flow(
     num_reflectors: int
     | None = None,  # Of each rotation; `None`: as many as dimensions
     num_components: int = 8,  # K of every mixture
-    pca_init_data=None,  # Data `(n, d)`: rotations become principal axes, fixed
-    mixture_init_data=None,  # Data `(n, d)`: maps start from it, mixtures by quantiles
+    pca_init_data: Any = None,  # Data `(n, d)`: rotations become principal axes, fixed
+    mixture_init_data: Any = None,  # Data `(n, d)`: maps start from it, mixtures by quantiles
     context_hidden: Sequence[int] | None = (
         64,
         64,

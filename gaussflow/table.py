@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -50,11 +51,11 @@ class Finding:
     severity: str = ""  # `refuse`, `unbounded`, `warning`, `hint`; empty: by its kind
     value: float | None = None  # The number behind the message
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         severity = self.severity or SEVERITIES[self.kind]
         object.__setattr__(self, "severity", severity)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
 
 # %% ../nbs/04_table.ipynb #short-number
@@ -98,7 +99,7 @@ class TableReport(Sequence):
         kinds = list(SEVERITIES)
         self.findings = tuple(sorted(findings, key=lambda f: kinds.index(f.kind)))
 
-    def __getitem__(self, index: int | slice):
+    def __getitem__(self, index: int | slice) -> Any:
         return self.findings[index]
 
     def __len__(self) -> int:
@@ -136,7 +137,7 @@ class TableReport(Sequence):
             lines.append(f"{kind}, likewise: {names}.")
         return lines
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
         many = len(self.columns)
         seen = f"{rows}, 1 column" if many == 1 else f"{rows}, {many:,} columns"
@@ -153,29 +154,36 @@ class TableReport(Sequence):
 class TableColumn:
     "One column in float64: its finite values in order, their mean and their spread."
 
-    def __init__(self, name, values, dtype="float64", missing=None, trouble=None):
+    def __init__(
+        self,
+        name: str | int,
+        values: np.ndarray,
+        dtype: str = "float64",
+        missing: dict | None = None,
+        trouble: Finding | None = None,
+    ):
         self.name, self.values, self.dtype = name, values, dtype
         self.missing = missing or {}  # how many of each sort
         self.trouble = trouble  # a Finding where the column holds no numbers
 
     @property
-    def label(self):
+    def label(self) -> str:
         return spell_columns([self.name])
 
     @cached_property
-    def ordered(self):
+    def ordered(self) -> np.ndarray:
         "The finite values, from the lowest."
         ordered = np.sort(self.values)  # NaN comes last
         return ordered[: len(ordered) - np.count_nonzero(np.isnan(ordered))]
 
     @cached_property
-    def size(self):
+    def size(self) -> float:
         "The largest absolute value."
         ends = self.ordered[[0, -1]] if len(self.ordered) else np.zeros(1)
         return float(np.abs(ends).max())
 
     @cached_property
-    def moments(self):
+    def moments(self) -> tuple[float, float]:
         "Mean and standard deviation, without overflow."
         scale = self.size or 1.0
         scaled = self.ordered / scale if len(self.ordered) else np.zeros(1)
@@ -184,17 +192,17 @@ class TableColumn:
         return float(mean * scale), math.sqrt(scaled @ scaled / len(scaled)) * scale
 
     @property
-    def spread(self):
+    def spread(self) -> float:
         return self.moments[1]
 
     @property
-    def resolution(self):
+    def resolution(self) -> float:
         "The relative spacing of the numbers that the column came in."
         coarse = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
         return coarse.get(self.dtype, 2.0**-52)
 
     @cached_property
-    def distinct(self):
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct values, and how often each stands there.
 
         In float64, values that only the rounding of a sum tells apart count as one.
@@ -211,7 +219,7 @@ class TableColumn:
         return x[starts], np.diff(np.append(starts, len(x)))
 
     @cached_property
-    def is_constant(self):
+    def is_constant(self) -> bool:
         "Whether there is one value, up to rounding in the column's own dtype."
         if len(self.ordered) < 2:
             return True
@@ -220,7 +228,7 @@ class TableColumn:
         return bool(equal or self.spread <= rounding * self.size)
 
 # %% ../nbs/04_table.ipynb #troubled
-def troubled(name, kind, message, remedy) -> TableColumn:
+def troubled(name: str | int, kind: str, message: str, remedy: str) -> TableColumn:
     "A column that holds no numbers."
     message = f"{spell_columns([name])} {message}"
     trouble = Finding(kind, (name,), message, remedy)
@@ -234,16 +242,16 @@ WORDS = (
 )
 
 # %% ../nbs/04_table.ipynb #read-objects
-def read_objects(name, raw) -> TableColumn:
+def read_objects(name: str | int, raw: np.ndarray) -> TableColumn:
     "A column of Python objects: numbers and gaps, or the first thing that is neither."
 
-    def is_gap(kind):
+    def is_gap(kind: type) -> bool:
         return kind.__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
 
-    def is_number(kind):
+    def is_number(kind: type) -> bool:
         return issubclass(kind, Real | Decimal | np.bool_)
 
-    def number(value):
+    def number(value: Any) -> float:
         try:
             return float(value)
         except (OverflowError, ValueError):
@@ -271,7 +279,7 @@ def read_objects(name, raw) -> TableColumn:
     return troubled(name, "type", message, remedy)
 
 # %% ../nbs/04_table.ipynb #column-numbers
-def column_numbers(name, raw) -> TableColumn:
+def column_numbers(name: str | int, raw: Any) -> TableColumn:
     "Read an array or a frame's column. A column without numbers becomes a finding."
     dtype = str(raw.dtype).lower()
     kind = getattr(raw.dtype, "kind", "")
@@ -307,7 +315,7 @@ def column_numbers(name, raw) -> TableColumn:
     return column if column.trouble else count_missing(column, mask)
 
 # %% ../nbs/04_table.ipynb #count-missing
-def count_missing(column, mask=None) -> TableColumn:
+def count_missing(column: TableColumn, mask: np.ndarray | None = None) -> TableColumn:
     "Complete the counts of what is missing, and set all of it to NaN."
     values, counts = column.values, column.missing
     if mask is not None:
@@ -324,13 +332,13 @@ def count_missing(column, mask=None) -> TableColumn:
     return column
 
 # %% ../nbs/04_table.ipynb #shown-type
-def shown_type(x) -> str:
+def shown_type(x: Any) -> str:
     "What was received, in few words."
     small = x is None or isinstance(x, int | float)
     return repr(x) if small else f"{type(x).__module__}.{type(x).__name__}"
 
 # %% ../nbs/04_table.ipynb #table-array
-def table_array(x, max_rows, wanted) -> np.ndarray:
+def table_array(x: Any, max_rows: int | None, wanted: str) -> np.ndarray:
     "The first rows as an array. **Raises** `TypeError` or `ValueError`."
     if isinstance(x, list | tuple):
         x = x[:max_rows]
@@ -354,7 +362,7 @@ def table_array(x, max_rows, wanted) -> np.ndarray:
     return array
 
 # %% ../nbs/04_table.ipynb #split-table
-def split_table(x, max_rows: int | None) -> tuple[list, list, int]:
+def split_table(x: Any, max_rows: int | None) -> tuple[list, list, int]:
     "Names of the columns, the columns cut to `max_rows`, and the number of rows."
     wanted = "Expected a table: an array (rows, columns), a data frame or one column"
     try:
@@ -604,7 +612,7 @@ def standardized_rows(columns: list) -> tuple[list, np.ndarray]:
     return [c for c, keep in zip(kept, alive) if keep], z[alive]
 
 # %% ../nbs/04_table.ipynb #mean-products
-def mean_products(z) -> np.ndarray:
+def mean_products(z: np.ndarray) -> np.ndarray:
     "Mean of `z_i * z_j`, `(m, m)`; of many rows, evenly spaced ones are enough."
     step = z.shape[1] // max(2000, 4 * len(z))
     some = z[:, :: max(step, 1)]
@@ -614,7 +622,7 @@ def mean_products(z) -> np.ndarray:
     return products
 
 # %% ../nbs/04_table.ipynb #copy-finding
-def copy_finding(copy, original, sign) -> Finding:
+def copy_finding(copy: TableColumn, original: TableColumn, sign: float) -> Finding:
     "The finding for a column that another one gives away."
     scale = sign * copy.spread / original.spread
     shift = copy.moments[0] - scale * original.moments[0]
@@ -629,7 +637,9 @@ def copy_finding(copy, original, sign) -> Finding:
     return Finding("copy", names, message, "Leave one of them out.", value=scale)
 
 # %% ../nbs/04_table.ipynb #find-copies
-def find_copies(columns: list, z, products, rounding) -> tuple[list, list]:
+def find_copies(
+    columns: list, z: np.ndarray, products: np.ndarray, rounding: np.ndarray
+) -> tuple[list, list]:
     "Copies among the columns, and the positions of those that are none."
     allowed = 1e-6 + 8 * (rounding[:, None] + rounding)
     scale = np.sqrt(np.diag(products))
@@ -647,10 +657,16 @@ def find_copies(columns: list, z, products, rounding) -> tuple[list, list]:
     return found, originals
 
 # %% ../nbs/04_table.ipynb #combined-columns
-def combined_columns(j, independent, z, products, rounding) -> list:
+def combined_columns(
+    j: int,
+    independent: Sequence[int],
+    z: np.ndarray,
+    products: np.ndarray,
+    rounding: np.ndarray,
+) -> list:
     "Which of the independent columns make column `j`, empty where they do not."
 
-    def weights(used):
+    def weights(used: Sequence[int]) -> np.ndarray:
         among, towards = products[np.ix_(used, used)], products[used, j]
         return np.linalg.lstsq(among, towards, rcond=None)[0]
 
@@ -666,7 +682,9 @@ def combined_columns(j, independent, z, products, rounding) -> list:
     return []
 
 # %% ../nbs/04_table.ipynb #find-combinations
-def find_combinations(columns: list, z, products, rounding) -> list:
+def find_combinations(
+    columns: list, z: np.ndarray, products: np.ndarray, rounding: np.ndarray
+) -> list:
     "Columns that are exact linear combinations of others before them."
     least = (3e-5 + 64 * rounding) ** 2  # variance that is left unexplained
     try:

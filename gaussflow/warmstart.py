@@ -7,6 +7,7 @@ __all__ = ['initialize_flow_from_ig', 'BlockReport', 'iterative_gaussianization'
 
 # %% ../nbs/44_warmstart.ipynb #imports
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,9 +38,9 @@ from .table import inspect_table
 # %% ../nbs/44_warmstart.ipynb #initialize-flow-from-ig
 def initialize_flow_from_ig(
     flow: NormalizingFlow,  # A built flow
-    x,  # Data, `(n, *event)`, or `{"x": data, "context": c}`
+    x: Any,  # Data, `(n, *event)`, or `{"x": data, "context": c}`
     random_state: int = 0,  # Equal numbers give equal starts
-    context=None,  # Side information, one row per event; the start does not use it
+    context: Any = None,  # Side information, one row per event; the start does not use it
     rotations: str = "pca",  # `"keep"` leaves them as they are: random, in a new flow
     average_shared: bool = True,  # One fit for all moved dimensions of a shared network
     **options,  # For `fit_mixture`: `num_steps`, `smoothing`, `max_rows`
@@ -87,7 +88,7 @@ class BlockReport(list):
     the normal block, which is the flow where no other is kept.
     """
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"{'block':>5} {'gain':>9} {'std. error':>11} {'log-lik.':>9}  kept"]
         for row in self:
             numbers = (
@@ -230,7 +231,7 @@ def fit_blocks(
 
 # %% ../nbs/44_warmstart.ipynb #iterative-gaussianization
 def iterative_gaussianization(
-    x,  # Data, `(n, d)`
+    x: Any,  # Data, `(n, d)`
     num_components: int = 8,  # K of every mixture
     max_blocks: int = 50,  # Most blocks
     rotation: str = "pca",  # Or `"random"`, for all blocks but the first
