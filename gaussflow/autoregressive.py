@@ -275,7 +275,7 @@ class Autoregressive(ScalarLayer):
         places = np.arange(z.shape[-1], dtype="int32")
         order = ops.convert_to_tensor(np.array(self.order, "int32"))
 
-        def step(i: Tensor, x: Tensor, log_det: Tensor) -> tuple[Tensor, Tensor]:
+        def step(i, x, log_det):
             at = ops.reshape(ops.take(order, i), (1,))
             params = self.params(x, context, training, at)
             moved, log_slope = self.scalar.inverse(ops.take(z, at, axis=-1), params)

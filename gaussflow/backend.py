@@ -169,7 +169,7 @@ def traced_once(
     traces = {}
 
     @functools.wraps(function)
-    def call(*tensors: Any) -> Any:
+    def call(*tensors):
         if keras.backend.backend() != "tensorflow" or is_symbolic(
             *keras.tree.flatten(tensors)
         ):
@@ -181,7 +181,7 @@ def traced_once(
         rows = keras.tree.flatten(tensors)[0].shape[:1]
         is_open = tf.executing_eagerly()
 
-        def spec(t: Tensor) -> Any:
+        def spec(t):
             has_rows = is_open and len(t.shape) > 0 and t.shape[:1] == rows
             shape = (None, *t.shape[1:]) if has_rows else t.shape
             return tf.TensorSpec(shape, t.dtype)
@@ -357,7 +357,7 @@ SHARED = weakref.WeakValueDictionary()  # as long as a model uses it
 
 def compiled_for(
     model: keras.layers.Layer | None,  # A layer or a model
-    computed_with: Any,  # Whatever the function depends on, the model itself or its parts
+    computed_with: Any,  # What the function depends on: the model itself or its parts
     name: Any,  # Of the function
     function: Callable,  # Takes a model and tensors
     jit_compile: bool,  # Whether XLA is used on TensorFlow
@@ -445,7 +445,7 @@ def announced_first(
     waiting = [True]
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs) -> Any:
+    def call(*args, **kwargs):
         if not waiting:
             return function(*args, **kwargs)
         waiting.clear()

@@ -193,7 +193,7 @@ def structure_of(
         "registered_name",
     }
 
-    def kept(value: Any) -> Any:
+    def kept(value):
         if isinstance(value, dict) and "class_name" in value:
             ours = str(value.get("registered_name")).startswith("gaussflow>")
             inner = kept(value.get("config", {})) if ours else {}

@@ -220,7 +220,7 @@ class Gaussian(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, dim)` to `(n,)`."
 
-        def part_log_prob(part: np.ndarray) -> np.ndarray:
+        def part_log_prob(part):
             moved = (part - self.mean).T
             white = linalg.solve_triangular(self.factor, moved, lower=True)
             return -0.5 * np.sum(white**2, axis=0) - self.log_volume
@@ -371,7 +371,7 @@ class MultivariateT(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, dim)` to `(n,)`."
 
-        def part_log_prob(part: np.ndarray) -> np.ndarray:
+        def part_log_prob(part):
             squares = np.sum((part / self.scale) ** 2, axis=1) / self.degrees
             return self.log_peak - self.power * np.log1p(squares)
 
@@ -579,7 +579,7 @@ class PlaneMixture(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, 2)` to `(n,)`."
 
-        def some_log_prob(some: np.ndarray) -> np.ndarray:
+        def some_log_prob(some):
             logs = np.stack([part.log_prob(some) for part in self.parts])
             return special.logsumexp(logs, axis=0) - np.log(len(self.parts))
 
@@ -806,7 +806,7 @@ class Spirals(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return the log-density, `(n, 2)` to `(n,)`; `-inf` from radius 1e39 on."
 
-        def part_log_prob(part: np.ndarray) -> np.ndarray:
+        def part_log_prob(part):
             r, angle = np.hypot(*part.T), np.arctan2(part[:, 1], part[:, 0])
             kappa = self.concentration(r)
             off = np.sin(0.5 * self.arms * (angle - self.winding * r))
@@ -834,7 +834,7 @@ class Spirals(Density):
     def entropy_and_error(self) -> tuple[float, float]:
         "The entropy by quadrature over the radius."
 
-        def integrand(r: np.ndarray) -> np.ndarray:
+        def integrand(r):
             kappa = self.concentration(r)
             i0, i1 = special.i0e(kappa), special.i1e(kappa)
             angle = np.log(2.0 * np.pi * i0) + kappa * (i0 - i1) / i0
@@ -873,7 +873,7 @@ class Checkerboard(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         "Return minus the entropy on the coloured squares, `-inf` elsewhere."
 
-        def part_log_prob(part: np.ndarray) -> np.ndarray:
+        def part_log_prob(part):
             place = np.floor((part + self.half_width) / self.side)
             inside = np.all((place >= 0) & (place < self.squares), axis=1)
             coloured = inside & (np.sum(place, axis=1) % 2 == 0)

@@ -62,7 +62,7 @@ def read_layers(
         raise ValueError(f"Expected masks of one length, received {lengths}")
     nothing = np.zeros(sizes.pop(), dtype=bool)
 
-    def alone(item: Any) -> bool:
+    def alone(item):
         listens = getattr(item, "conditioner", None) is not None
         return isinstance(item, Marginal) or (hasattr(item, "scalar") and not listens)
 

@@ -499,7 +499,7 @@ def spelled(
     "{'share': (0, 1), 'amount': 0, 'price': (0, None)}"
     """
 
-    def one(value: Any) -> str:
+    def one(value):
         if isinstance(value, (list, tuple)):
             parts = [one(v) for v in value]
             return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"

@@ -528,7 +528,7 @@ def total_correlation_by_layers(
     states, log_dets = walk(flow, x, context)
     rows = np.stack([as_rows(h) for h in states])
 
-    def gains(some: np.ndarray) -> np.ndarray:
+    def gains(some):
         marginal = np.stack(
             [marginal_surprisal(h[some], num_neighbours).sum(axis=1) for h in rows]
         )

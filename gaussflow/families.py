@@ -187,7 +187,7 @@ def make_gaussianization_flow(
     | None = None,  # Of each rotation; `None`: as many as dimensions
     num_components: int = 8,  # K of every mixture
     pca_init_data: Any = None,  # Data `(n, d)`: rotations become principal axes, fixed
-    mixture_init_data: Any = None,  # Data `(n, d)`: maps start from it, mixtures by quantiles
+    mixture_init_data: Any = None,  # Data `(n, d)` that maps start from
     context_hidden: Sequence[int] | None = (
         64,
         64,

@@ -329,7 +329,7 @@ def warn_of_shared(
 ) -> None:
     "Warn, before the first training, of layers that another trained flow has, too."
 
-    def shared() -> list:
+    def shared():
         return [
             part
             for part in every_part(flow.bijectors)

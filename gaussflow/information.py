@@ -210,7 +210,7 @@ class Sides(NamedTuple):
     def learned(self, flow: NormalizingFlow, rows: np.ndarray) -> tuple:
         "Both log-densities by a flow at some rows."
 
-        def ask(events: np.ndarray, told: np.ndarray | None) -> np.ndarray:
+        def ask(events, told):
             told = None if told is None else told[rows]
             answer = flow.log_prob(events[rows].astype("float32"), told)
             return np.asarray(ops.convert_to_numpy(answer), "float64")

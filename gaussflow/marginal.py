@@ -43,8 +43,7 @@ def sum_event(values: Tensor) -> Tensor:
 # %% ../nbs/22_marginal.ipynb #nan-beside-nan
 def nan_beside_nan(
     values: Tensor,  # `(batch, ...)`
-    inputs: Tensor
-    | Sequence,  # What they were computed from: a tensor `(batch, ...)`, or a list of them
+    inputs: Tensor | Sequence,  # What they come from, `(batch, ...)`, one or a list
 ) -> Tensor:
     """`values` with NaN in each row whose inputs hold a NaN.
 
@@ -203,7 +202,7 @@ def head_candidates(layer: ScalarLayer) -> list[list]:
     own = {id(w) for w in getattr(getattr(conditioner, "head", None), "weights", ())}
     kernels.sort(key=lambda w: (id(w) not in own, widths.index(w.shape[-1])))
 
-    def with_bias(kernel: keras.Variable) -> list:
+    def with_bias(kernel):
         folder = kernel.path.rpartition("/")[0]
         return [
             kernel,

@@ -273,7 +273,7 @@ def stacked_gradient(
 ) -> tuple[Tensor, Callable]:
     terms = mixture_terms(x, log_weights, means, log_scales)
 
-    def grad(*arguments: Tensor, upstream: Tensor | None = None) -> tuple:
+    def grad(*arguments, upstream=None):
         upstream = arguments[0] if upstream is None else upstream
         return mixture_gradient(upstream[..., 0], upstream[..., 1], terms, log_scales)
 
@@ -350,24 +350,10 @@ def bracketed_root(
     )
     tolerance = float_epsilon(target) * ops.maximum(ops.abs(target), 1.0)
 
-    def unfinished(
-        step: Tensor,
-        x: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        error: Tensor,
-        active: Tensor | None,
-    ) -> Tensor:
+    def unfinished(step, x, lower, upper, error, active):
         return ops.logical_and(step < max_steps, ops.any(active))
 
-    def advance(
-        step: Tensor,
-        x: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        error: Tensor,
-        active: Tensor | None,
-    ) -> tuple:
+    def advance(step, x, lower, upper, error, active):
         value, log_slope = function(x)
         residual = value - target
         newton = x - residual * ops.exp(-ops.maximum(log_slope, -60.0))
@@ -451,24 +437,10 @@ def quick_root(
     tolerance, inverse_scales = 2 * float_epsilon(y) * ops.maximum(y, 1.0), 1.0 / scales
     steepest = by_slices(inverse_scales, ops.maximum, axis=0)
 
-    def unfinished(
-        step: Tensor,
-        x: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        error: Tensor,
-        active: Tensor,
-    ) -> Tensor:
+    def unfinished(step, x, lower, upper, error, active):
         return ops.logical_and(step < max_steps, ops.any(active))
 
-    def advance(
-        step: Tensor,
-        x: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        error: Tensor,
-        active: Tensor,
-    ) -> tuple:
+    def advance(step, x, lower, upper, error, active):
         sums = tail_and_density(x, weights, means, inverse_scales)
         residual, change = quick_step(y, excess, y + excess, *sums)
         proposal = x + change
@@ -500,7 +472,7 @@ def mixture_root(
     lower = ops.where(side > 0, least, -most)
     upper = ops.where(side > 0, most, -least)
 
-    def exact(x: Tensor) -> tuple[Tensor, Tensor]:
+    def exact(x):
         terms = mixture_terms(x, log_weights, means, log_scales)
         return terms["z"], terms["log_slope"]
 
@@ -520,7 +492,7 @@ def root_gradient(
 ) -> tuple[Tensor, Callable]:
     x = mixture_root(z, log_weights, means, log_scales)
 
-    def grad(*arguments: Tensor, upstream: Tensor | None = None) -> tuple:
+    def grad(*arguments, upstream=None):
         upstream = arguments[0] if upstream is None else upstream
         terms = mixture_terms(x, log_weights, means, log_scales)
         to_z = upstream * ops.exp(-ops.maximum(terms["log_slope"], -60.0))

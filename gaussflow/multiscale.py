@@ -269,19 +269,19 @@ class MultiScale(Reshaping):
     def receive(self, rows: Arrivals) -> None:
         aside, last = [], self.chains[-1]
 
-        def part(x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        def part(x, context):
             half = x.shape[-1] // 2
             aside.append(x[..., half:])
             return x[..., :half]
 
-        def join(x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        def join(x, context):
             return ops.convert_to_numpy(self.join_latent([*aside, x]))
 
-        def cut(z: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        def cut(z, context):
             aside[:] = map(ops.convert_to_numpy, self.split_latent(z))
             return aside.pop()
 
-        def fill(x: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        def fill(x, context):
             return np.concatenate([x, aside.pop()], axis=-1)
 
         if rows.backwards:

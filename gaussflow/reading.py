@@ -430,8 +430,7 @@ def strategy_of_workers(
 # %% ../nbs/36_reading.ipynb #from-all-processes
 def from_all_processes(
     values: np.ndarray,  # In float64
-    weight: keras.Variable
-    | None = None,  # Of the model, which tells the workers of TensorFlow
+    weight: keras.Variable | None = None,  # Tells the workers of TensorFlow
 ) -> np.ndarray:
     "The array of each process of a program, `(processes, *shape)`."
     # Keras knows no collective between hosts, so each backend's is called by name.

@@ -37,7 +37,7 @@ def bisection_root(
     target = ops.stop_gradient(ops.convert_to_tensor(target))
     lower, upper = lower + 0 * target, upper + 0 * target
 
-    def halve(step: Tensor, ends: tuple) -> tuple:
+    def halve(step, ends):
         middle = 0.5 * (ends[0] + ends[1])
         below = function(middle) < target
         return ops.where(below, middle, ends[0]), ops.where(below, ends[1], middle)
@@ -65,7 +65,7 @@ class Draws(NamedTuple):
 def draw_latents(
     flow: keras.Model,  # Built here if need be
     num_samples: int,  # How many, or, with `per_row`, how many for each row of context
-    seed: Any = None,  # An integer, a NumPy generator; `None` follows Keras's global seed
+    seed: Any = None,  # An integer, a NumPy generator; `None`: Keras's global seed
     context: Any = None,  # One row, or one per sample
     temperature: float = 1.0,  # Factor on the distance from the base's centre
     per_row: bool = False,  # `num_samples` for each row of context
@@ -98,7 +98,7 @@ def draw_latents(
 
 # %% ../nbs/41_sampling.ipynb #importance-weights
 def importance_weights(
-    log_target: Tensor,  # Log-density of the samples in question, `(n,)`, up to a constant
+    log_target: Tensor,  # Log-density in question, `(n,)`, up to a constant
     log_prob: Tensor,  # Log-density that they were drawn from, `(n,)`
 ) -> np.ndarray:
     """Weigh samples of one density for means under another.

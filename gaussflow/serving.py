@@ -115,10 +115,10 @@ def add_sample(
     seed = keras.InputSpec(dtype="int32", shape=(), name="seed")
     number = keras.InputSpec(dtype="int32", shape=(), name="num_samples")
 
-    def sample(num_samples: Tensor, seed: Tensor) -> Tensor:
+    def sample(num_samples, seed):
         return draw_rows(flow, seed, num_samples)
 
-    def sample_per_row(context: Tensor | None, seed: Tensor) -> Tensor:
+    def sample_per_row(context, seed):
         return draw_rows(flow, seed, ops.shape(context)[0], context)
 
     function, first = sample, number

@@ -245,13 +245,13 @@ WORDS = (
 def read_objects(name: str | int, raw: np.ndarray) -> TableColumn:
     "A column of Python objects: numbers and gaps, or the first thing that is neither."
 
-    def is_gap(kind: type) -> bool:
+    def is_gap(kind):
         return kind.__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
 
-    def is_number(kind: type) -> bool:
+    def is_number(kind):
         return issubclass(kind, Real | Decimal | np.bool_)
 
-    def number(value: Any) -> float:
+    def number(value):
         try:
             return float(value)
         except (OverflowError, ValueError):
@@ -666,7 +666,7 @@ def combined_columns(
 ) -> list:
     "Which of the independent columns make column `j`, empty where they do not."
 
-    def weights(used: Sequence[int]) -> np.ndarray:
+    def weights(used):
         among, towards = products[np.ix_(used, used)], products[used, j]
         return np.linalg.lstsq(among, towards, rcond=None)[0]
 

@@ -40,7 +40,7 @@ def initialize_flow_from_ig(
     flow: NormalizingFlow,  # A built flow
     x: Any,  # Data, `(n, *event)`, or `{"x": data, "context": c}`
     random_state: int = 0,  # Equal numbers give equal starts
-    context: Any = None,  # Side information, one row per event; the start does not use it
+    context: Any = None,  # Side information, one row per event; not used
     rotations: str = "pca",  # `"keep"` leaves them as they are: random, in a new flow
     average_shared: bool = True,  # One fit for all moved dimensions of a shared network
     **options,  # For `fit_mixture`: `num_steps`, `smoothing`, `max_rows`

@@ -33,7 +33,7 @@ def book():
     cells = [
         new_markdown_cell("# Scalar\n\n> One line.", id="title"),
         code("default-exp", "#| default_exp scalar"),
-        code("square", "#| export\ndef square(x):\n    return x * x"),
+        code("square", "#| export\ndef square(x: float) -> float:\n    return x * x"),
         code("demo", "print(square(2.0))", stream("4.0\n")),
     ]
     cells += [new_markdown_cell("Prose about it.", id=f"prose-{i}") for i in range(12)]
@@ -45,7 +45,7 @@ def complaints(rule, book, path=LIBRARY):
 
 
 def test_a_good_notebook_passes_every_rule(book):
-    assert len(lint.RULES) == 12
+    assert len(lint.RULES) == 13
     assert [
         m
         for rule in lint.RULES
@@ -142,6 +142,44 @@ def test_something_is_shown_every_sixty_exported_lines(book):
     assert complaint in complaints(lint.check_cell_lengths, book)[0]
 
 
+@pytest.mark.parametrize(
+    "source, complaint",
+    [
+        ("def f(x) -> None: ...", "f does not annotate x"),
+        ("def f(x: int, *, y=1) -> None: ...", "f does not annotate y"),
+        ("def f(*parts) -> None: ...", "f does not annotate parts"),
+        ("def _f(x: int): ...", "_f does not annotate what it returns"),
+        ("class A:\n    def f(self, x) -> None: ...", "A.f does not annotate x"),
+        (
+            "class A:\n    @staticmethod\n    def f(x) -> None: ...",
+            "A.f does not annotate x",
+        ),
+        ("class A:\n    def __init__(self, x): ...", "A.__init__ does not annotate x"),
+        ("if True:\n    def f(x) -> None: ...", "f does not annotate x"),
+    ],
+)
+def test_annotations(book, source, complaint):
+    book.cells[2].source = f"#| exporti\n{source}"
+    assert complaints(lint.check_annotations, book) == [f"cell square: {complaint}"]
+    book.cells[2].source = source  # a cell that is not exported
+    assert complaints(lint.check_annotations, book) == []
+
+
+def test_what_needs_no_annotation(book):
+    book.cells[2].source = """#| export
+class A:
+    def __init__(self, **options): ...
+
+    @classmethod
+    def make(cls) -> list:
+        def inside(x):
+            return x
+
+        return sorted([], key=lambda x: inside(x))
+"""
+    assert complaints(lint.check_annotations, book) == []
+
+
 def test_a_long_check_is_folded(book):
     book.cells[3].source = "\n".join(["x = 1"] * 40)
     assert complaints(lint.check_cell_lengths, book) == []
@@ -155,9 +193,9 @@ def test_a_long_check_is_folded(book):
 
 
 def test_prose_share(book):
-    assert lint.words(book) == (5 + 12 * 3, 6 + 1 + 15 * 3)
+    assert lint.words(book) == (5 + 12 * 3, 9 + 1 + 15 * 3)
     assert (
-        "at least 50% of the words in prose, received 41 of 93"
+        "at least 50% of the words in prose, received 41 of 96"
         in complaints(lint.check_prose, book, TUTORIAL)[0]
     )
     assert complaints(lint.check_prose, book) == []
@@ -171,10 +209,10 @@ def test_words_of_docstrings_are_prose_and_hidden_cells_are_nothing(book):
     book.cells[
         2
     ].source = (
-        '#| export\ndef square(x):\n    "Return the square of `x`."\n    return x * x'
+        '#| export\ndef square(x: float) -> float:\n    "Return it."\n    return x * x'
     )
     book.cells.append(code("hidden", "#| hide\nnobody = sees_this"))
-    assert lint.words(book) == (prose + 5, most)
+    assert lint.words(book) == (prose + 2, most)
 
 
 @pytest.mark.parametrize(
