@@ -1,6 +1,7 @@
 """The promises of every bijector and every scalar bijection.
 
-Those marked `contract` run on JAX too: every class once, since JAX compiles each loop of an inverse anew.
+Those marked `contract` run on JAX too: every class once, since JAX compiles each loop of an inverse anew. Of loops within a loop,
+a mixture behind an autoregressive network, `test_autoregressive.py` asks for the round trip and the gradients there.
 """
 
 import inspect
@@ -16,7 +17,9 @@ from gaussflow.backend import gradient
 
 contract = pytest.mark.contract
 HALF, OTHER = [True, False, False], [False, True, True]
-X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+FEW = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+# The contract asks about 1,000 rows in any case: JAX then compiles for one shape less.
+X = np.tile(FEW, (25, 1))
 
 SCALARS = {
     "additive": gf.Additive(),
@@ -172,7 +175,7 @@ ONCE_EACH = {
         "inverse",
     ),
     *("mixture, logistic", "spline", "spline coupling", "circular spline", "grouped"),
-    *("scale", "autoregressive", "autoregressive, mixture", "autoregressive, inverse"),
+    *("scale", "autoregressive", "autoregressive, inverse"),
     *("normalisation", "standardising", "flatten", "mixed channels", "bounded"),
 }
 
@@ -197,7 +200,9 @@ def built(make, shape=(3,), context=None):
 
 @pytest.mark.parametrize("name", marked(SCALARS))
 def test_scalar(name):
-    gf.check_scalar(SCALARS[name], X, start_atol=0.012 if "logistic" in name else 1e-5)
+    gf.check_scalar(
+        SCALARS[name], FEW, start_atol=0.012 if "logistic" in name else 1e-5
+    )
 
 
 @pytest.mark.parametrize("name", marked(BIJECTORS))
@@ -209,6 +214,7 @@ def test_bijector(name):
 @pytest.mark.parametrize("name", IMAGE_BIJECTORS)
 def test_image_bijector(name):
     x = np.random.default_rng(1).uniform(size=(10, 4, 4, 1)).astype("float32")
+    x = np.tile(x, (100, 1, 1, 1))
     gf.check_bijector(built(IMAGE_BIJECTORS[name], (4, 4, 1)), x, atol=2e-4)
 
 
@@ -223,6 +229,7 @@ def test_image_bijector(name):
 )
 def test_events_with_more_axes(make):
     x = np.random.default_rng(1).normal(size=(8, 2, 2, 3)).astype("float32")
+    x = np.tile(x, (125, 1, 1, 1))
     gf.check_bijector(built(make, (2, 2, 3)), x, atol=2e-4)
 
 
@@ -246,7 +253,7 @@ BY_CONTEXT = {
     ],
 )
 def test_context(name):
-    context = np.random.default_rng(2).normal(size=(40, 2)).astype("float32")
+    context = np.random.default_rng(2).normal(size=(1000, 2)).astype("float32")
     bijector = built((BIJECTORS | BY_CONTEXT)[name], context=context)
     gf.check_bijector(bijector, X, context=context, atol=2e-4)
     z, _ = bijector.forward_and_log_det(X, context=context)
@@ -288,7 +295,7 @@ def test_flow(tmp_path):
         3,
     )
     flow.compile(keras.optimizers.Adam(0.05))
-    x = (X * [1.0, 2.0, 0.5] + [[0, 1, 0]]).astype("float32")
+    x = (FEW * [1.0, 2.0, 0.5] + [[0, 1, 0]]).astype("float32")
     first = flow.evaluate(x, verbose=0)
     before = ops.convert_to_numpy(flow.log_prob(x))
     np.testing.assert_allclose(-before.mean(), first, rtol=1e-5)
@@ -322,11 +329,12 @@ def test_flow(tmp_path):
 def test_tensors_keep_their_gradients_on_pytorch_and_arrays_have_none():
     "What is asked about arrays runs in chunks and keeps nothing for a backward pass; a tensor reaches weights and itself."
     flow = gf.make_coupling_flow(3, num_blocks=1, num_components=2, hidden=(4,))
-    assert not flow.log_prob(X).requires_grad and not flow.invert(X).requires_grad
-    x = ops.convert_to_tensor(X).requires_grad_(True)
+    assert not flow.log_prob(FEW).requires_grad
+    assert not flow.invert(FEW).requires_grad
+    x = ops.convert_to_tensor(FEW).requires_grad_(True)
     ops.sum(flow.log_prob(x)).backward()
     np.testing.assert_allclose(
-        ops.convert_to_numpy(x.grad), gradient(flow.log_prob, X), rtol=1e-5, atol=1e-6
+        ops.convert_to_numpy(x.grad), gradient(flow.log_prob, FEW), rtol=1e-5, atol=1e-6
     )
     assert all(w.value.grad is not None for w in flow.trainable_weights)
 

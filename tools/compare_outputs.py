@@ -91,10 +91,8 @@ def check(path: Path) -> list[str]:
         complaints = compare(nb.read(path), nb.execute(path)[0])
     except Exception as error:
         complaints = [f"does not run: {TERMINAL.sub('', str(error)).strip()[-1500:]}"]
-    print(
-        f"{path.stem}: {'differs' if complaints else 'as stored'} ({time.perf_counter() - start:.0f} s)",
-        flush=True,
-    )
+    word = "differs" if complaints else "as stored"
+    print(f"{path.stem}: {word} ({time.perf_counter() - start:.0f} s)", flush=True)
     return [f"{path.name}: {c}" for c in complaints]
 
 
