@@ -107,9 +107,9 @@ def test_the_way_back_in_any_order(d, seed, name):
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("d", [1, 2, 8, 64])
+@pytest.mark.parametrize("d", [1, 64])
 def test_round_trip_compiled(d, name):
-    "By the compiled function that `sample` and `invert` use."
+    "By the compiled function that `sample` and `invert` use; its loop is the same for any d."
     layer = layer_of(SCALARS[name], d, (32,), spread=0.1)
     x = np.random.default_rng(2).normal(size=(50, d)).astype("float32")
     z, log_det = numpy(*layer.forward_and_log_det(x))
