@@ -33,7 +33,7 @@ PRELOAD = (
 )
 INLINE = "module://matplotlib_inline.backend_inline"
 LOCK = threading.Lock()
-SERVERS = {}  # the address of the process that forks, by what it was started with
+SERVERS = {}  # the address of the process that forks, once it runs
 
 
 def can_fork() -> bool:
