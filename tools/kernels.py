@@ -1,7 +1,8 @@
 """Kernels that start at once: a process that has imported the slow packages forks one for each notebook.
 
 TensorFlow, Keras and the plotting libraries take some seconds to import, and every notebook has a process of its own. Here they are
-imported once. A kernel is then a fork of that process, taken before TensorFlow has computed anything or started a thread; Jupyter starts this file in its place, which stays as long as the fork lives and takes its end for its own.
+imported once. A kernel is then a fork of that process, taken before TensorFlow has computed anything or started a thread. Jupyter
+starts this file in place of a kernel: it asks for the fork, stays as long as the fork lives, and the fork as long as it.
 
 Linux only, and TensorFlow only: JAX starts threads when it is imported. Elsewhere kernels start in the ordinary way.
 """
