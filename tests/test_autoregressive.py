@@ -107,9 +107,9 @@ def test_the_way_back_in_any_order(d, seed, name):
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("d", [1, 2, 8, 64])
+@pytest.mark.parametrize("d", [1, 64])
 def test_round_trip_compiled(d, name):
-    "By the compiled function that `sample` and `invert` use."
+    "By the compiled function that `sample` and `invert` use; its loop is the same for any d."
     layer = layer_of(SCALARS[name], d, (32,), spread=0.1)
     x = np.random.default_rng(2).normal(size=(50, d)).astype("float32")
     z, log_det = numpy(*layer.forward_and_log_det(x))
@@ -160,7 +160,7 @@ def weight_gradients(layer, z, jit_compile):
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("name", ["affine", "mixture", "logistic"])
 def test_gradients_through_the_inverse(name, jit_compile):
-    "In the latents and in every weight, against central differences; in float64 where the backend has it."
+    "A round trip, and gradients in the latents and every weight, against central differences; in float64 where the backend has it."
     if not jit_compile and keras.backend.backend() == "jax":
         pytest.skip("compiled in either case")
     layer = float64_twin(
@@ -179,6 +179,12 @@ def test_gradients_through_the_inverse(name, jit_compile):
     def score(z):
         x, log_det = numpy(*inverse(z))
         return np.sum(x.astype("float64") ** 2) / 2 + np.sum(log_det.astype("float64"))
+
+    x, log_det = inverse(z)
+    forward = compile_method(layer, lambda x: layer.forward_and_log_det(x), False)
+    again, forward_log_det = numpy(*forward(x))
+    np.testing.assert_allclose(again, z, atol=1e-4)
+    np.testing.assert_allclose(forward_log_det, -numpy(log_det), atol=1e-3)
 
     to_z, *to_weights = weight_gradients(layer, z, jit_compile)
     generator = np.random.default_rng(4)

@@ -209,11 +209,6 @@ def test_import_costs_what_keras_costs():
     )
 
 
-def test_import_sets_no_environment_variable():
-    code = "import os, keras; b = dict(os.environ); import gaussflow; print(sorted(set(os.environ.items()) ^ set(b.items())))"
-    assert run(sys.executable, "-c", code, env=BARE, cwd=ROOT).strip() == "[]"
-
-
 def test_lock_pins_every_requirement_and_names_no_host():
     text = (ROOT / "requirements.lock").read_text()
     pins = [

@@ -1,5 +1,7 @@
 "A stored output that a fresh run does not give is found; what only the machine decides is not held against it."
 
+from pathlib import Path
+
 import compare_outputs as compare
 import pytest
 import reproduce
@@ -41,6 +43,12 @@ def test_same(stored, fresh):
 )
 def test_different(stored, fresh):
     assert compare.differs(stored, fresh)
+
+
+def test_the_longest_notebook_is_run_first():
+    paths = [Path(f"{name}.ipynb") for name in ("a", "b", "new", "c")]
+    order = compare.longest_first(paths, {"a": 3.0, "b": 9.0, "c": 4.0})
+    assert [path.stem for path in order] == ["new", "b", "c", "a"]
 
 
 def one_cell(source, *outputs):

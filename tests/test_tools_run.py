@@ -3,6 +3,7 @@
 import json
 
 import books
+import kernels
 import nbformat
 import notebook_tests
 import pytest
@@ -92,6 +93,27 @@ def test_a_dead_kernel_says_why(tutorial):
     nbformat.write(book, tutorial)
     with pytest.raises(RuntimeError, match="out of luck"):
         books.execute(tutorial)
+
+
+@pytest.mark.skipif(not kernels.can_fork(), reason="kernels start in the ordinary way")
+def test_forked_kernels_know_nothing_of_each_other(tutorial, monkeypatch):
+    monkeypatch.setattr(kernels, "PRELOAD", ("ipykernel.kernelapp",))
+    monkeypatch.setattr(kernels, "SERVERS", {})
+    book = nbformat.read(tutorial, as_version=4)
+    book.cells[2].source = "print(os.getcwd(), 'kept' in vars()); kept = os.getpid()"
+    nbformat.write(book, tutorial)
+    execute = lambda: books.execute(
+        tutorial, "print(kept)", prepare=kernels.fork_kernels
+    )
+    (first, one), (second, other) = execute(), execute()
+    for run in (first, second):
+        assert run.cells[2].outputs[0].text == f"{tutorial.parent} False\n"
+        assert run.cells[3].outputs[-1].data["image/png"]
+    assert int(one) != int(other)
+    book.cells[2].source = "os.write(2, b'out of luck'); os._exit(1)"
+    nbformat.write(book, tutorial)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        execute()
 
 
 def test_names_choose_notebooks():

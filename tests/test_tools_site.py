@@ -452,3 +452,21 @@ def test_export_that_changes_a_file_is_seen():
 )
 def test_last_line_counts(output, code, expected):
     assert run_checks.count(output, code) == expected
+
+
+def test_what_took_longest_is_named():
+    tests = (
+        "12.50s call     tests/test_a.py::test_b[c]\n3.10s setup    tests/test_d.py::e"
+    )
+    books = "42_flow: as stored (51 s)\n00_special: passed (9 s)\n"
+    assert run_checks.slowest(
+        "pytest", f"...\n{tests}\n{books}9 passed in 61.0s\n"
+    ) == [
+        (51.0, "42_flow (pytest)"),
+        (12.5, "tests/test_a.py::test_b[c] (pytest)"),
+        (9.0, "00_special (pytest)"),
+        (3.1, "tests/test_d.py::e (pytest)"),
+    ]
+    many = "\n".join(f"{i}_book: as stored ({i} s)" for i in range(9))
+    assert run_checks.slowest("x", many)[0] == (8.0, "8_book (x)")
+    assert len(run_checks.slowest("x", many)) == run_checks.SLOWEST

@@ -93,6 +93,7 @@ def execute(
     path: Path,
     extra: str = "",
     each: Callable = lambda i, n, cell: None,
+    prepare: Callable = lambda client: None,
 ) -> tuple[nbformat.NotebookNode, str]:
     "Execute a copy of `path` in its own folder; return it and what the code `extra`, run last, printed."
     os.environ.update({k: os.environ.get(k, v) for k, v in QUIET.items()})
@@ -107,6 +108,7 @@ def execute(
     )
     # What TensorFlow's C++ writes to the process's stderr is about the machine; Python's own warnings are still stored.
     client.extra_arguments = ["--IPKernelApp.capture_fd_output=False"]
+    prepare(client)
     with (
         tempfile.TemporaryFile() as log,
         client.setup_kernel(env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=log),

@@ -1,5 +1,6 @@
 "Execute notebooks afresh and compare the text they print with what is stored, number by number."
 
+import json
 import math
 import re
 import sys
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import books as nb
+import kernels
 
 RTOL, ATOL = 0.02, 1e-4
 NUMBER = re.compile(
@@ -18,6 +20,8 @@ MACHINE = re.compile(
     r"[-+]?[\d.,]+(?:e[-+]?\d+)?\s*(?:ns|[µμu]s|ms|s|sec|seconds|min|[kMG]i?B|times|x|×)(?!\w)"
 )
 TERMINAL = re.compile(r"\x1b\[[\d;]*m")
+# How long each notebook took last is kept with the environment.
+SECONDS = nb.ROOT / ".venv/notebook-seconds.json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 
 
@@ -84,17 +88,22 @@ def compare(stored, fresh) -> list[str]:
     return complaints
 
 
-def check(path: Path) -> list[str]:
-    "Execute one notebook and compare it."
+def longest_first(paths: list[Path], seconds: dict[str, float]) -> list[Path]:
+    "The order in which two workers end together; what is not known yet comes first."
+    return sorted(paths, key=lambda path: -seconds.get(path.stem, math.inf))
+
+
+def check(path: Path, seconds: dict[str, float]) -> list[str]:
+    "Execute one notebook and compare it; note how long it took."
     start = time.perf_counter()
     try:
-        complaints = compare(nb.read(path), nb.execute(path)[0])
+        fresh, _ = nb.execute(path, prepare=kernels.fork_kernels)
+        complaints = compare(nb.read(path), fresh)
     except Exception as error:
         complaints = [f"does not run: {TERMINAL.sub('', str(error)).strip()[-1500:]}"]
-    print(
-        f"{path.stem}: {'differs' if complaints else 'as stored'} ({time.perf_counter() - start:.0f} s)",
-        flush=True,
-    )
+    word = "differs" if complaints else "as stored"
+    seconds[path.stem] = round(time.perf_counter() - start, 1)
+    print(f"{path.stem}: {word} ({seconds[path.stem]:.0f} s)", flush=True)
     return [f"{path.name}: {c}" for c in complaints]
 
 
@@ -105,8 +114,13 @@ def main() -> None:
         if sys.argv[1:]
         else [p for p in nb.paths() if nb.kind(p) != "tutorial"]
     )
+    seconds = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+    found = longest_first(found, seconds)
     with ThreadPoolExecutor(2) as pool:
-        complaints = [c for some in pool.map(check, found) for c in some]
+        done = pool.map(check, found, [seconds] * len(found))
+        complaints = [c for some in done for c in some]
+    if SECONDS.parent.exists():
+        SECONDS.write_text(json.dumps(seconds, indent=1, sort_keys=True))
     print("\n".join(complaints) or f"{len(found)} notebooks print what is stored")
     sys.exit(bool(complaints))
 

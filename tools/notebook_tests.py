@@ -7,6 +7,7 @@ import argparse
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def passes(path: Path) -> bool:
         "--n_workers",
         "0",
     ]
+    start = time.perf_counter()
     done = subprocess.run(
         command,
         cwd=nb.ROOT,
@@ -30,8 +32,9 @@ def passes(path: Path) -> bool:
         text=True,
         check=False,
     )
+    word = "failed" if done.returncode else "passed"
     print(
-        f"{path.stem}: {'failed' if done.returncode else 'passed'}",
+        f"{path.stem}: {word} ({time.perf_counter() - start:.0f} s)",
         *([done.stdout] if done.returncode else []),
         sep="\n",
         flush=True,

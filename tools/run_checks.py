@@ -19,12 +19,16 @@ JAX = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+SLOWEST = 5  # tests and notebooks that are named at the end
+TEST_TOOK = re.compile(r"^ *([\d.]+)s (?:call|setup|teardown) +(\S+)", re.M)
+NOTEBOOK_TOOK = re.compile(r"^(\w+): [a-z ]+ \((\d+) s\)$", re.M)
 
 
 def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
     "Name, command and extra environment of each stage."
     python, tool = [sys.executable], lambda name, *args: [str(BIN / name), *args]
     pytest = [*python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
+    pytest += ["--durations", str(SLOWEST), "--durations-min", "1"]
     contracts = [*pytest, "-m", "contract and not slow"]
     found = {
         "ruff format": (tool("ruff", "format", "--check", "--quiet", "."), {}),
@@ -41,8 +45,9 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
             {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
         ),
         "pytest, contracts on JAX": (contracts, JAX),
-        "nbdev_test on JAX": (
-            [*python, "tools/notebook_tests.py", "--names", "00_|03_|10_|22_"],
+        # The contract holds the others; a page on JAX is `make test-backends`.
+        "special functions on JAX": (
+            [*python, "tools/notebook_tests.py", "--names", "00_"],
             JAX,
         ),
         "stored outputs": (
@@ -83,8 +88,16 @@ def count(output: str, code: int) -> tuple[int, int]:
     return passed, failed or int(code != 0)
 
 
-def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int, float]:
-    "Run one stage, its output shown as it comes. **Returns** passed, failed and seconds."
+def slowest(stage: str, output: str) -> list[tuple[float, str]]:
+    "Seconds and names of the tests and notebooks that took longest, as the stage printed them."
+    tests = [(float(took), name) for took, name in TEST_TOOK.findall(output)]
+    books = [(float(took), name) for name, took in NOTEBOOK_TOOK.findall(output)]
+    named = [(took, f"{name} ({stage})") for took, name in tests + books]
+    return sorted(named, reverse=True)[:SLOWEST]
+
+
+def run(name: str, command: list[str], extra: dict[str, str]) -> tuple:
+    "Run one stage, its output shown as it comes. **Returns** passed, failed, seconds and what took longest."
     print(f"\n=== {name}", flush=True)
     start, lines = time.perf_counter(), []
     env = {"KERAS_BACKEND": "tensorflow"} | nb.QUIET | os.environ | extra
@@ -99,12 +112,11 @@ def run(name: str, command: list[str], extra: dict[str, str]) -> tuple[int, int,
     for line in process.stdout:
         print(line, end="", flush=True)
         lines.append(line)
-    passed, failed = count(
-        "".join(lines) if "pytest" in command else "", process.wait()
-    )
+    output = "".join(lines)
+    passed, failed = count(output if "pytest" in command else "", process.wait())
     seconds, word = time.perf_counter() - start, "FAILED" if failed else "passed"
     print(f"--- {name}: {word} ({seconds:.0f} s)", flush=True)
-    return passed, failed, seconds
+    return passed, failed, seconds, slowest(name, output)
 
 
 def main() -> None:
@@ -121,9 +133,13 @@ def main() -> None:
         name: stage for name, stage in stages(args.slow).items() if args.only in name
     }
     done = {name: run(name, *stage) for name, stage in chosen.items()}
-    failed = [name for name, (_, bad, _) in done.items() if bad]
+    failed = [name for name, (_, bad, *_) in done.items() if bad]
     print()
-    for name, (_, bad, seconds) in done.items():
+    for *_, longest in done.values():
+        for seconds, what in longest:
+            print(f"{seconds:6.0f} s  {what}")
+    print()
+    for name, (_, bad, seconds, _) in done.items():
         print(f"{seconds:6.0f} s  {name}{': FAILED' if bad else ''}")
     passed, wrong = (sum(row[i] for row in done.values()) for i in (0, 1))
     total = time.perf_counter() - start
