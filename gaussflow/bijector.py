@@ -361,9 +361,10 @@ class Arrivals:
 
     **Raises** `ValueError` for rotations or a seed that are none.
 
-    >>> rows = Arrivals(x)
-    >>> layer.receive(rows)
-    >>> rows.left  # what the layer made of them
+    >>> rows = Arrivals(np.array([[1.0], [3.0]]))
+    >>> gf.Standardize().receive(rows)
+    >>> rows.left.tolist()  # what the layer made of them
+    [[-1.0], [1.0]]
     """
 
     def __init__(
