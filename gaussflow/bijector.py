@@ -361,8 +361,9 @@ class Arrivals:
 
     **Raises** `ValueError` for rotations or a seed that are none.
 
-    >>> rows = Arrivals(np.array([[1.0], [3.0]]))
-    >>> gf.Standardize().receive(rows)
+    >>> rows, layer = Arrivals(np.array([[1.0], [3.0]])), gf.Standardize()
+    >>> layer.build((None, 1))
+    >>> layer.receive(rows)
     >>> rows.left.tolist()  # what the layer made of them
     [[-1.0], [1.0]]
     """
