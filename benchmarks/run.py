@@ -155,12 +155,11 @@ def run_tables(args, settings):
 
 
 def run_scaling(args, settings):
-    from benchmarks.scaling import AXES, BATCHES, MIDDLE, REFLECTED, measure_all
+    from benchmarks.scaling import AXES, BATCHES, MIDDLE, REFLECTED, measure_parts
 
-    machine = about()
     settings.clear()
     settings.update(middle=MIDDLE, axes=AXES, reflected=REFLECTED, batches=BATCHES)
-    return measure_all(), machine
+    return measure_parts(args.only or ("sizes", "start"), args.out / "scaling.json")
 
 
 def run_information(args, settings):
@@ -243,7 +242,8 @@ def parse(argv=None):
         help="parts: of peers pilot, nll, speed (PyTorch), job, times (FlowJAX); "
         "of images families, glow, speed; "
         "of tables contenders, such as ours or zuko; "
-        "of information tasks, seeds, small, neural, independence; the others stay",
+        "of information tasks, seeds, small, neural, independence; "
+        "of scaling sizes, start; the others stay",
     )
     peers.add_argument(
         "--families",
@@ -274,6 +274,7 @@ def parse(argv=None):
         "peers": {"pilot", "nll", "speed", "job", "times"},
         "images": {"families", "glow", "speed"},
         "information": {"tasks", "seeds", "small", "neural", "independence"},
+        "scaling": {"sizes", "start"},
     }
     for part in set(args.parts) & set(known):
         if set(args.only or ()) - known[part]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from benchmarks.measure import about
 from benchmarks.memory import forget_peak, resident
 
 # What everything else is compared with, and the values of each size.
@@ -55,8 +56,8 @@ def best(function, repeats=3):
     return min(seconds(function) for _ in range(repeats))
 
 
-def measure(size):
-    "Processor's seconds of the first answer, of `log_prob`, `sample` and a training step, and peak memory (MB) of each."
+def make(size):
+    "The flow of a size and its rows."
     import gaussflow as gf
 
     keras.utils.set_random_seed(0)
@@ -64,8 +65,21 @@ def measure(size):
     flow = gf.make_coupling_flow(
         d, size["blocks"], num_components=size["components"], hidden=hidden
     )
-    flow.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     x = np.random.default_rng(0).normal(size=(size["rows"], d)).astype("float32")
+    return flow, x
+
+
+def start(size):
+    "Processor's seconds of this process until its first answer is there: imports, the flow, compilers and that answer."
+    flow, x = make(size)
+    ops.convert_to_numpy(flow.log_prob(x))
+    return {"start_s": round(time.process_time(), 6)}
+
+
+def measure(size):
+    "Processor's seconds of the first answer, of `log_prob`, `sample` and a training step, and peak memory (MB) of each."
+    flow, x = make(size)
+    flow.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     numpy = ops.convert_to_numpy
     figures = {"weights": 0}
     flow.log_prob(x[:10])
@@ -80,7 +94,6 @@ def measure(size):
     figures["first_fit_s"] = seconds(lambda: flow.fit(batch, **options))
     figures["step_s"] = best(lambda: flow.fit(batch, **options)) / 10
     figures["weights"] = int(flow.count_params())
-    figures["process_s"] = time.process_time()
     return {name: round(value, 6) for name, value in figures.items()}
 
 
@@ -138,31 +151,60 @@ def reflections(d, rows=2000):
     }
 
 
-def measure_all():
-    "All figures, each size in a process of its own."
+def in_fresh_process(size, *options):
+    "What this module prints of a size, in a process of its own, by the names of figures."
+    given = [f"--{name}={value}" for name, value in size.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", *given, *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(label(size), found, flush=True)
+    return {f"{label(size)}_{key}": value for key, value in found.items()}
+
+
+def measure_sizes():
+    "All figures but those of the start."
     figures = {}
     for size in sizes():
-        options = [f"--{name}={value}" for name, value in size.items()]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.scaling", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
-        figures |= {f"{label(size)}_{key}": value for key, value in found.items()}
-        print(label(size), found, flush=True)
+        figures |= in_fresh_process(size)
     figures |= batches()
     for d in REFLECTED:
         figures |= reflections(d)
     return figures
 
 
+def measure_starts(repeats=3):
+    "How long a worker takes to its first answer, by dimensions: the shortest of some processes."
+    figures = {}
+    for d in AXES["d"]:
+        found = [in_fresh_process(MIDDLE | {"d": d}, "--start") for _ in range(repeats)]
+        figures |= min(found, key=lambda one: next(iter(one.values())))
+    return figures
+
+
+PARTS = {"sizes": measure_sizes, "start": measure_starts}
+
+
+def measure_parts(parts, path):
+    "Measure some parts; what else is stored at `path` stays, each part with its machine."
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    figures, machines = stored.get("figures", {}), stored.get("about", {})
+    for part in parts:
+        machines[part] = about()
+        figures |= PARTS[part]()
+    return figures, machines
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in MIDDLE.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    print(json.dumps(measure(vars(parser.parse_args()))))
+    parser.add_argument("--start", action="store_true", help="until the first answer")
+    size = vars(parser.parse_args())
+    print(json.dumps((start if size.pop("start") else measure)(size)))
 
 
 if __name__ == "__main__":

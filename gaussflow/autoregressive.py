@@ -94,7 +94,8 @@ class MaskedMLPConditioner(MLPConditioner):
     **Source** [Germain et al. 2015](https://arxiv.org/abs/1502.03509), sections 3
     and 4, with evenly spread degrees.
 
-    >>> MaskedMLPConditioner((1, 1), d=3, hidden=16)(np.ones((5, 3))).shape
+    >>> network = MaskedMLPConditioner((1, 1), d=3, hidden=16)
+    >>> tuple(network(np.ones((5, 3))).shape)
     (5, 6)
     """
 

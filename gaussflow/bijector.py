@@ -365,9 +365,11 @@ class Arrivals:
 
     **Raises** `ValueError` for rotations or a seed that are none.
 
-    >>> rows = Arrivals(x)
+    >>> rows, layer = Arrivals(np.array([[1.0], [3.0]])), gf.Standardize()
+    >>> layer.build((None, 1))
     >>> layer.receive(rows)
-    >>> rows.left  # what the layer made of them
+    >>> rows.left.tolist()  # what the layer made of them
+    [[-1.0], [1.0]]
     """
 
     def __init__(

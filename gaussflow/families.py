@@ -209,8 +209,11 @@ def make_gaussianization_flow(
     **Raises** `ValueError` for fewer than one dimension, block or component, data of
     another shape, and data beside `standardize`, which the layers would see raw.
 
-    >>> flow = make_gaussianization_flow(1)
-    >>> flow.fit({"x": y, "context": c})
+    >>> flow = make_gaussianization_flow(1, num_blocks=1)
+    >>> flow.compile("adam")
+    >>> history = flow.fit({"x": x[:, 1:], "context": x[:, :1]}, verbose=0)
+    >>> tuple(flow.log_prob(x[:5, 1:], x[:5, :1]).shape)
+    (5,)
     """
     input_dim = check_vector(input_dim, "input_dim")
     reflectors = (

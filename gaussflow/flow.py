@@ -132,7 +132,10 @@ class Objective(Configured):
     Register it with `keras.saving.register_keras_serializable`, so that a file can
     name it.
 
-    >>> flow.compile("adam", loss=ReverseKL(log_target))
+    >>> flow = gf.make_real_nvp(2, num_blocks=1)
+    >>> flow.compile("adam", loss=MaximumLikelihood())
+    >>> flow.objective.samples  # from data, not from the flow
+    False
     """
 
     samples = False  # whether rows are drawn from the flow, anew in each step
@@ -372,10 +375,12 @@ class NormalizingFlow(Configured, keras.Model):
 
     **Raises** `ValueError` for arguments and data that do not fit, in one sentence.
 
-    >>> flow = NormalizingFlow([Standardize(), Marginal(Affine())], event_shape=1)
+    >>> layers = [gf.Standardize(), gf.Marginal(gf.Affine())]
+    >>> flow = NormalizingFlow(layers, event_shape=2)
     >>> flow.compile("adam")
-    >>> flow.fit(x)
-    >>> flow.log_prob(x), flow.sample(100, seed=0)
+    >>> history = flow.fit(x, verbose=0)
+    >>> tuple(flow.log_prob(x).shape), tuple(flow.sample(100, seed=0).shape)
+    ((200,), (100, 2))
     """
 
     def __init__(

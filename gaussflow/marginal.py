@@ -47,7 +47,9 @@ def nan_beside_nan(
 ) -> Tensor:
     """`values` with NaN in each row whose inputs hold a NaN.
 
-    >>> nan_beside_nan(np.ones((2, 1)), np.array([[np.nan], [0.0]]))  # [[nan], [1]]
+    >>> found = nan_beside_nan(ops.ones((2, 1)), ops.array([[float("nan")], [0.0]]))
+    >>> ops.convert_to_numpy(found).tolist()
+    [[nan], [1.0]]
     """
     for part in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
         if "float" in keras.backend.standardize_dtype(

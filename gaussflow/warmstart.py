@@ -252,7 +252,8 @@ def iterative_gaussianization(
     **Source** [Laparra et al. 2011](https://arxiv.org/abs/1602.00229)
 
     >>> flow, report = iterative_gaussianization(x)
-    >>> flow.log_prob(x_new)
+    >>> tuple(flow.log_prob(x[:5]).shape)
+    (5,)
     """
     check_finite(x)
     names = column_names(x)

@@ -15,7 +15,15 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import gallery, naive, our_worker, peers, tables, whole_job  # noqa: E402
+from benchmarks import (  # noqa: E402
+    gallery,
+    naive,
+    our_worker,
+    peers,
+    scaling,
+    tables,
+    whole_job,
+)
 from benchmarks.measure import (  # noqa: E402
     ratio,
     summary,
@@ -665,3 +673,16 @@ def test_a_peer_without_a_result_says_why():
     found, said = tables.fit_peer(sys.executable, "nothing", rows, rows, 0, 60)
     assert found is None
     assert "nothing" in said
+
+
+def test_one_part_of_scaling_leaves_the_other_and_has_its_machine(
+    tmp_path, monkeypatch
+):
+    parts = {"sizes": lambda: {"step_s": 1.0}, "start": lambda: {"start_s": 2.0}}
+    monkeypatch.setattr(scaling, "PARTS", parts)
+    path = tmp_path / "scaling.json"
+    for part in parts:
+        figures, machines = scaling.measure_parts([part], path)
+        path.write_text(json.dumps({"about": machines, "figures": figures}))
+    assert figures == {"step_s": 1.0, "start_s": 2.0}
+    assert set(machines) == {"sizes", "start"}

@@ -26,7 +26,7 @@ AGAIN = 7  # the seed of a process that goes on: not that of the killed one
 
 
 def train(folder: Path, seed: int, stop: int, step: int) -> None:
-    "The child's part: train with a backup, from where it is; killed after epoch `stop` or after so many steps."
+    "A child's part: train with a backup, from where it is; killed after epoch `stop` or after so many steps."
     import keras
 
     import gaussflow as gf
@@ -45,6 +45,7 @@ def train(folder: Path, seed: int, stop: int, step: int) -> None:
 
     rng = np.random.default_rng(0)
     x, held = (rng.gamma(3.0, size=(ROWS, 2)).astype("float32") for _ in range(2))
+    keras.backend.clear_session()  # as in a process of its own
     keras.utils.set_random_seed(seed)
     layers = [
         gf.Standardize(),
@@ -61,59 +62,67 @@ def train(folder: Path, seed: int, stop: int, step: int) -> None:
     np.savez(folder / "done.npz", *flow.get_weights(), nll=nll)
 
 
-def start(
-    folder: Path, seed: int = 0, stop: int = -1, step: int = -1
-) -> subprocess.Popen:
-    "A process that trains in `folder`, or goes on there."
+def start(*tasks: tuple) -> subprocess.Popen:
+    "A process that trains in folders, one after another, or goes on there: folder, seed, epoch and step of the kill, if any."
     places = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     env = os.environ | QUIET | {"PYTHONPATH": places, "KERAS_BACKEND": "tensorflow"}
-    arguments = ["train", str(folder), str(seed), str(stop), str(step)]
-    command = [sys.executable, __file__, *arguments]
+    arguments = [str(value) for task in tasks for value in task]
+    command = [sys.executable, __file__, "train", *arguments]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen, folder: Path, code: int = 0):
-    "What the process has trained, once it has ended with this code."
+def kill(folder: Path, stop: int = -1, step: int = -1) -> None:
+    "Train in a new folder until a signal ends the process."
+    folder.mkdir()
+    process = start((folder, 0, stop, step))
     error = process.communicate(timeout=600)[1]
-    assert process.returncode == code, error[-3000:]
-    return np.load(folder / "done.npz") if code == 0 else None
+    assert process.returncode == -signal.SIGKILL, error[-3000:]
+    assert not (folder / "done.npz").exists()
 
 
-def wholes(folder: Path, seeds=(0, 1, AGAIN)) -> list:
-    "Runs that nobody kills, of three seeds."
-    found = []
-    for seed in seeds:
-        place = folder / f"seed{seed}"
+def finish(folders: dict[Path, int]) -> list:
+    "What a new process trains in these folders, or goes on to from their backups, each with its seed."
+    process = start(*((folder, seed, -1, -1) for folder, seed in folders.items()))
+    error = process.communicate(timeout=600)[1]
+    assert process.returncode == 0, error[-3000:]
+    return [np.load(folder / "done.npz") for folder in folders]
+
+
+def wholes(folder: Path) -> list:
+    "Runs that nobody kills, of three seeds; one that begins anew after a kill has the last."
+    places = {folder / f"seed{seed}": seed for seed in (0, 1, AGAIN)}
+    for place in places:
         place.mkdir()
-        found.append(finish(start(place, seed), place))
-    return found
+    return finish(places)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> list:
+    "Of both tests."
+    return wholes(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.slow
-def test_killed_between_epochs_ends_with_the_same_weights(tmp_path):
-    (whole,) = wholes(tmp_path, seeds=(0,))
-    place = tmp_path / "killed"
-    place.mkdir()
-    finish(start(place, stop=4), place, code=-signal.SIGKILL)
-    resumed = finish(start(place, seed=AGAIN), place)
-    for name in whole.files:
-        np.testing.assert_allclose(resumed[name], whole[name], rtol=1e-6, atol=1e-6)
+def test_killed_between_epochs_ends_with_the_same_weights(whole, tmp_path):
+    kill(tmp_path / "killed", stop=4)
+    (resumed,) = finish({tmp_path / "killed": AGAIN})
+    for name in resumed.files:
+        np.testing.assert_allclose(resumed[name], whole[0][name], rtol=1e-6, atol=1e-6)
 
 
-def compare(folder: Path, kills: int) -> list[tuple]:
+def compare(folder: Path, runs: list, kills: int) -> list[tuple]:
     "Kill so many times at random. **Returns** the spread of seeds, and steps and NLL of each."
-    found = [float(run["nll"]) for run in wholes(folder)]
+    found = [float(run["nll"]) for run in runs]
     killed, _, anew = found
     low, high = min(found), max(found)
     slack = high - low
-    rng, rows = np.random.default_rng(0), [(low, high)]
-    for i in range(kills):
-        place = folder / f"kill{i}"
-        place.mkdir()
-        step = int(rng.integers(1, EPOCHS * ROWS // BATCH))
-        finish(start(place, step=step), place, code=-signal.SIGKILL)
-        resumed = finish(start(place, seed=AGAIN), place)
-        rows.append((step, float(resumed["nll"])))
+    steps = np.random.default_rng(0).integers(1, EPOCHS * ROWS // BATCH, size=kills)
+    places = {folder / f"kill{i}": AGAIN for i in range(kills)}
+    for place, step in zip(places, steps):
+        kill(place, step=int(step))
+    rows = [(low, high)]
+    for step, resumed in zip(steps, finish(places)):
+        rows.append((int(step), float(resumed["nll"])))
         assert low - slack <= rows[-1][1] <= high + slack, rows
         expected = killed if step > ROWS // BATCH else anew  # a backup, or none
         np.testing.assert_allclose(rows[-1][1], expected, rtol=1e-6, err_msg=str(rows))
@@ -121,16 +130,18 @@ def compare(folder: Path, kills: int) -> list[tuple]:
 
 
 @pytest.mark.slow
-def test_killed_inside_an_epoch_ends_as_well(tmp_path):
-    assert len(compare(tmp_path, kills=3)) == 4
+def test_killed_inside_an_epoch_ends_as_well(whole, tmp_path):
+    assert len(compare(tmp_path, whole, kills=3)) == 4
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "train":
-        train(Path(sys.argv[2]), *map(int, sys.argv[3:6]))
+        for folder, *numbers in zip(*[iter(sys.argv[2:])] * 4):
+            train(Path(folder), *map(int, numbers))
     else:
         with tempfile.TemporaryDirectory() as place:
-            (low, high), *rows = compare(Path(place), int(sys.argv[1]))
+            runs, kills = wholes(Path(place)), int(sys.argv[1])
+            (low, high), *rows = compare(Path(place), runs, kills)
         print(f"three seeds, never killed: {low:.4f} to {high:.4f} nats")
         for step, nll in rows:
             print(f"killed after step {step}: {nll:.4f} nats")
