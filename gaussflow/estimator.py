@@ -598,7 +598,8 @@ def suspicious_lines(
         if name in guesses and free and not counts:
             advice["bounds"][name] = guesses[name]
             on = [v for v in guesses[name] if v is not None and (values == v).any()]
-            edges |= {name: on} if on and not step else {}
+            stepped = step or "discrete" in more
+            edges |= {name: on} if on and not stepped else {}
     if pairs := advice["bounds"]:
         found.append(bounds_line(pairs, edges, bounds, joint))
         if joint:

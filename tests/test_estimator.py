@@ -49,6 +49,7 @@ def said(density):
 
 
 SMALL = {"flow": small_flow, "epochs": 2, "batch_size": 1000}
+ONE_STEP = SMALL | {"epochs": 1, "random_state": 0}
 WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
 WHY = "rows held back and batches differ where a weight stands for a repeated row"
 CHECKED = SMALL | {"flow": SmallFlow(), "epochs": 1}
@@ -379,7 +380,7 @@ def test_advice_holds_what_was_passed_already():
         "spikes": {"share": 1},
         "categorical": ["late"],
     }
-    passed = advised(gf.FlowDensity(**given, **FEW_STEPS).fit(x))
+    passed = advised(gf.FlowDensity(**given, **ONE_STEP).fit(x))
     assert passed["bounds"] == {
         "price": (-0.5, None),
         "small": (0, 255),
@@ -391,10 +392,10 @@ def test_advice_holds_what_was_passed_already():
     assert passed["discrete"] == given["discrete"] | {"rate": 0.01}
     assert passed["spikes"] == {"share": (0, 1), "spent": 0}
     assert passed["categorical"] == ["late", "member"]
-    report = said(gf.FlowDensity(**passed, **FEW_STEPS).fit(x))
+    report = said(gf.FlowDensity(**passed, **ONE_STEP).fit(x))
     assert "suspicious" not in report, report
 
-    auto = gf.FlowDensity(bounds="auto", spikes="auto", **FEW_STEPS)
+    auto = gf.FlowDensity(bounds="auto", spikes="auto", **ONE_STEP)
     x = pd.DataFrame({"share": np.linspace(0, 1, 160) ** 2, "spent": x["spent"]})
     report = said(auto.fit(x))
     assert "bounds='auto' leaves out what stands on a bound" in report
@@ -402,7 +403,7 @@ def test_advice_holds_what_was_passed_already():
     assert passed == {"spikes": {"spent": 0, "share": (0, 1)}}
     report = said(auto.set_params(**passed).fit(x))
     assert "suspicious" not in report, report
-    numbered = gf.FlowDensity(bounds={1: (0, None)}, spikes={1: 0}, **FEW_STEPS)
+    numbered = gf.FlowDensity(bounds={1: (0, None)}, spikes={1: 0}, **ONE_STEP)
     passed = advised(numbered.fit(x.to_numpy()))
     assert passed == {
         "spikes": {1: 0, 0: (0, 1)},
@@ -414,17 +415,15 @@ def test_advice_holds_what_was_passed_already():
     rng = np.random.default_rng(0)
     for frame, bounds in zip(frames, ({"c0": (0, None)}, "auto")):
         frame[:] = rng.exponential(size=frame.shape) + 0.01
-        density = gf.FlowDensity(**SMALL, random_state=0).fit(frame)
+        density = gf.FlowDensity(**ONE_STEP).fit(frame)
         assert advised(density) == {"bounds": bounds}
 
 
 def test_reports_count_one_as_one():
     x = messy()[["price", "spent"]]
-    report = said(
-        gf.FlowDensity(**SMALL | {"epochs": 1}, random_state=0).fit(x[["price"]])
-    )
+    report = said(gf.FlowDensity(**ONE_STEP).fit(x[["price"]]))
     assert report.startswith("160 rows, 1 column.") and "for 1 epoch, 16 held" in report
-    given = gf.ConditionalFlowDensity(**SMALL, random_state=0).fit(x, x["price"] + 0.5)
+    given = gf.ConditionalFlowDensity(**ONE_STEP).fit(x, x["price"] + 0.5)
     assert "160 rows, 1 column given 2." in said(given)
     few = said(gf.FlowDensity(random_state=0).fit(x[["price"]][:50]))
     assert "50 rows are too few to train on 1 column" in few
@@ -433,7 +432,7 @@ def test_reports_count_one_as_one():
 def test_a_report_names_what_to_pass():
     "Each suspicious line names an argument; passed, the line is gone."
     x = messy()
-    first = gf.FlowDensity(**SMALL, random_state=0).fit(x)
+    first = gf.FlowDensity(**ONE_STEP).fit(x)
     report = said(first)
     for line in (
         "'client' numbers the rows: leave it out",
@@ -449,12 +448,12 @@ def test_a_report_names_what_to_pass():
     bounds = {"spent": (0, None), "share": (0, 1), "visits": (0, None)}
     bounds |= {"small": (0, None), "price": (0, None)}
     assert passed == options | {"bounds": bounds}
-    density = gf.FlowDensity(**passed, **FEW_STEPS)
+    density = gf.FlowDensity(**passed, **ONE_STEP)
     density.fit(x.drop(columns="client"))
     assert "suspicious" not in density.report_, density.report_
     assert "pass" not in density.report_, density.report_
     assert "share' is 0 or 1 in" in said(density)
-    auto = gf.FlowDensity(**options | {"spikes": "auto"}, bounds="auto", **FEW_STEPS)
+    auto = gf.FlowDensity(**options | {"spikes": "auto"}, bounds="auto", **ONE_STEP)
     auto.fit(x.drop(columns="client"))
     assert auto.plan_.get_config() == density.plan_.get_config()
     zeros = {"categorical": ["spent"]}  # each value a category, and no spike
