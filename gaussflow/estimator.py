@@ -1079,11 +1079,12 @@ def regression_start(
 def table_flow(
     kind: str,  # One of `FLOWS`
     d: int,  # Columns in the flow
-    num_rows: int,  # To be trained on
+    num_rows: int,  # To be trained on, each once
     angles: Sequence[int] = (),  # Which of them are angles
     given: bool = False,  # Whether a context comes along
     few: bool = False,  # Whether to leave out what would be trained
     sharp: bool = False,  # Whether values repeat in columns without steps
+    copies: int = 1,  # Of each row, with noise of its own
 ) -> NormalizingFlow:
     """Make a flow for a table, still to be built and started by `set_start`.
 
@@ -1094,7 +1095,7 @@ def table_flow(
     """
     line = [i for i in range(d) if i not in angles]
     depends, layers = bool(given or len(angles)), []
-    trained = table_layers(kind, max(len(line), 1), num_rows, sharp)
+    trained = table_layers(kind, max(len(line), 1), copies * num_rows, sharp)
     if line:
         turn = few or few_rows(num_rows, len(line))
         layers = normal_layers(len(line), turn, few and depends)
@@ -1102,7 +1103,7 @@ def table_flow(
     units, context = Standardize(name="units"), {"standardize_context": given}
     if not len(angles):
         return GaussianizationFlow([units, *layers], d, **context)
-    hidden = None if few else (32, 32) if num_rows < 1000 else (64, 64)
+    hidden = None if few else (32, 32) if copies * num_rows < 1000 else (64, 64)
     groups, maps = [[i] for i in angles], []
     for i in angles:
         first = Marginal(
@@ -1665,8 +1666,8 @@ class FlowEstimator(SavedEstimator):
                 )
             return flow
         given = context is not None
-        num_rows = copies * len(values)
-        flow = table_flow(self.flow, d, num_rows, plan.angles, given, few, plan.repeats)
+        kinds = plan.angles, given, few, plan.repeats
+        flow = table_flow(self.flow, d, len(values), *kinds, copies)
         shapes = {"x": (None, d)}
         if given:
             shapes["context"] = (None, context.shape[1])
