@@ -1551,6 +1551,8 @@ class FlowEstimator(SavedEstimator):
     3
     """
 
+    least_rows = 100  # Below which nothing is trained, or below ten per column
+
     def __init__(
         self,
         flow: str | Callable = "maf",  # Or "coupling", "gaussianization", `d -> flow`
@@ -1594,7 +1596,8 @@ class FlowEstimator(SavedEstimator):
             )
         members = check_count("ensemble", self.ensemble)
         d += 0 if context is None else context.shape[1]
-        few = n < max(100, 10 * d) and self.epochs is None and not callable(self.flow)
+        least = max(self.least_rows, 10 * d)
+        few = n < least and self.epochs is None and not callable(self.flow)
         few = few and (context is None or not plan.angles)
         random = check_random_state(self.random_state)
         self.flows_, self.histories_, lines = [], [], []
@@ -1609,8 +1612,8 @@ class FlowEstimator(SavedEstimator):
                     kind = simple_words(plan.angles, context is not None)
                     said = [
                         f"{counted(n, 'row')} are too few to train on "
-                        f"{counted(d, 'column')} (fewer than {max(100, 10 * d)}): the "
-                        f"density is {kind}, shrunk."
+                        f"{counted(d, 'column')} (fewer than {least}): the density is "
+                        f"{kind}, shrunk."
                     ]
                 else:
                     flow, history, said = self.train_on(plan, split)
