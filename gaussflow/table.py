@@ -520,8 +520,9 @@ def find_outliers(column: TableColumn) -> list:
     which = np.flatnonzero(away >= far[count - 1])
     worst = column.values[np.nanargmax(away)]
     where = ", ".join(f"{row:,}" for row in which[:3])
+    many = counted(count, "row")
     message = (
-        f"{column.label} has {counted(count, 'row')} far from all others (row{'s' * (count > 1)} "
+        f"{column.label} has {many} far from all others (row{'s' * (count > 1)} "
         f"{where}{', ...' if count > 3 else ''}); the farthest, "
         f"{short_number(worst, 6)}, is {short_number(far[0] / spread)} robust spreads "
         "from the median."
