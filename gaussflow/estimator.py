@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -54,9 +54,11 @@ from .circular import CircularSpline
 from .conditioner import MLPConditioner
 from .covariance import choose_shrinkage, few_rows
 from gaussflow.events import (
+    GIVE_DAYS,
     check_count,
     check_weights,
     column_names,
+    counted,
     read_column,
     read_frame,
 )
@@ -455,95 +457,163 @@ def suspicious_column(
     step: float,  # 0 where it is continuous
     tied: str = "",  # What `inspect_table` says of its ties
     joint: bool = True,  # Whether its density may have spikes and categories
-) -> str:
+) -> tuple[str, dict]:
     """Say what looks suspicious in a column, and what to do; nothing where it is well.
 
+    **Returns** a line, and what each argument would hold.
+
     >>> suspicious_column("late", np.array([0.0, 1.0] * 9), 1.0)
-    "column 'late' takes 2 values: name it in categorical."
+    ("column 'late' takes 2 values: name it in categorical.", {'categorical': ['late']})
     """
     label, distinct = spell_columns([name]), np.unique(values)
     if len(distinct) == 2:
-        remedy = "name it in categorical" if joint else "a classifier predicts it"
-        return f"{label} takes 2 values: {remedy}."
+        if not joint:
+            return f"{label} takes 2 values: a classifier predicts it.", {}
+        return f"{label} takes 2 values: name it in categorical.", {
+            "categorical": [name]
+        }
     if len(distinct) == len(values) > 20 and (distinct % 1 == 0).all():
         dense = np.ptp(distinct) + 1 == len(values)
         if dense or (np.diff(values) > 0).all():
-            return f"{label} numbers the rows: leave it out."
+            return f"{label} numbers the rows: leave it out.", {}
     if heaps := piled_values(values):
         shown = " or ".join(short_number(v, 6) for v in heaps)
         share = short_number(100 * np.isin(values, heaps).mean())
         found = f"{label} is {shown} in {share} % of the rows"
-        given = f"spikes={spelled({name: heaps})}"
         if not joint:
-            return f"{found}: fit the others, and a classifier for which these are."
-        if step:
-            return f"{found}: if that is a state of its own, pass {given}."
-        return f"{found}, where it has no density: pass {given}."
+            return f"{found}: fit the others, and a classifier for which these are.", {}
+        why = ": if that is a state of its own" if step else ", where it has no density"
+        remedy = ", name it in spikes." if step else ": name it in spikes."
+        return f"{found}{why}{remedy}", {"spikes": {name: heaps}}
     if not tied or step:
-        return ""
-    guess = decimal_step(distinct)
-    if guess:
-        return f"{tied} Pass discrete={spelled({name: guess})}."
-    many = len(distinct) > 20 or not joint
-    remedy = "Leave it out" if many else "Name it in categorical"
-    return f"{tied} {remedy}, or pass its step in discrete."
+        return "", {}
+    if guess := decimal_step(distinct):
+        return f"{tied} Name it in discrete.", {"discrete": {name: guess}}
+    if len(distinct) > 20 or not joint:
+        return f"{tied} Leave it out, or name it with its step in discrete.", {}
+    remedy = "Name it in categorical, or with its step in discrete."
+    return f"{tied} {remedy}", {"categorical": [name]}
 
-
+# %% ../nbs/50_estimator.ipynb #whole-arguments
 def spelled(
-    pairs: Mapping,  # Columns, and a number, a pair or a list of each
-    most: int = 4,  # Columns shown
+    value,  # A number, a pair, a list, `"auto"`, or a dictionary of columns and these
 ) -> str:
-    """Spell a dictionary as it would be passed.
+    """Spell an argument as it would be passed.
 
     >>> spelled({"share": [0.0, 1.0], "amount": [0.0], "price": (0, None)})
     "{'share': (0, 1), 'amount': 0, 'price': (0, None)}"
     """
+    if isinstance(value, Mapping):
+        pairs = [f"{name!r}: {spelled(v)}" for name, v in value.items()]
+        return f"{{{', '.join(pairs)}}}"
+    if value is None or isinstance(value, str):
+        return repr(value)
+    if np.ndim(value):
+        parts = [spelled(v) for v in value]
+        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+    if not np.isfinite(value):
+        return "None"
+    short = float(value).is_integer() and abs(value) < 1e15
+    return repr(int(value) if short else float(value))
 
-    def one(value):
-        if isinstance(value, (list, tuple)):
-            parts = [one(v) for v in value]
-            return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
-        return "None" if value is None else short_number(value, 9)
 
-    parts = [f"{name!r}: {one(value)}" for name, value in pairs.items()]
-    return f"{{{', '.join(parts[:most])}{', ...' if len(parts) > most else ''}}}"
+def whole_arguments(
+    plan: "TablePlan",  # Of the table
+    given: Mapping,  # Arguments as they were passed, by name
+    advice: Mapping,  # What each should hold besides, by name
+) -> str:
+    "Spell the arguments that follow advice, with what was passed already."
+    found = {}
+    if advice["categorical"]:
+        known = [plan.names[i] for i in plan.coded]
+        found["categorical"] = repr([*known, *advice["categorical"]])
+    seen = {
+        "discrete": {plan.names[i]: plan.steps[i] for i in np.flatnonzero(plan.steps)},
+        "spikes": {plan.names[i]: values for i, (values, *_) in plan.spikes.items()},
+    }
+    for argument in ("discrete", "spikes", "bounds"):
+        if not (more := advice[argument]):
+            continue
+        if not isinstance(more, str):
+            own = given[argument]
+            own = seen[argument] if isinstance(own, str) else own or {}
+            index = lambda name, at=argument: column_index(name, plan.names, at)
+            whole = {plan.names[index(name)]: value for name, value in own.items()}
+            for name, value in more.items():
+                if argument == "spikes":
+                    value = np.union1d(whole.get(name, []), value).tolist()
+                whole[name] = value
+            more = whole
+        found[argument] = spelled(more)
+    return ", ".join(f"{argument}={value}" for argument, value in found.items())
+
+# %% ../nbs/50_estimator.ipynb #bounds-line
+def bounds_line(
+    pairs: Mapping,  # Columns, and the bounds that they look as if they had
+    edges: Mapping,  # Columns with values on these, and which
+    bounds: str | Mapping | None,  # As `FlowDensity` takes them
+    joint: bool,  # Whether the density may have spikes
+) -> str:
+    "Say which columns look bounded, and what to do."
+    kinds = {(0, None): "below 0", (0, 1): "outside 0 to 1"}
+    seen = " or ".join(kinds[pair] for pair in kinds if pair in pairs.values())
+    verb, it = ("has", "it") if len(pairs) == 1 else ("have", "them")
+    also = "name that in spikes" if joint else f"fit without it, {spelled(edges)}"
+    if bounds == "auto":
+        remedy = f"bounds='auto' leaves out what stands on a bound: {also}"
+    elif edges:
+        remedy = f"if that is a bound, name {it} in bounds; what stands on it: {also}"
+    else:
+        auto = ", or pass bounds='auto'" if bounds is None else ""
+        remedy = f"if that is a bound, name {it} in bounds{auto}"
+    line = f"{spell_columns(list(pairs))} {verb} no value {seen}, where samples may"
+    return f"{line} fall: {remedy}."
 
 # %% ../nbs/50_estimator.ipynb #suspicious-lines
 def suspicious_lines(
     plan: "TablePlan",  # Of the table
     x: np.ndarray,  # The table, `(n, D)`, NaN at the spikes
     report: TableReport,  # Of `inspect_table`
+    given: Mapping,  # Arguments as they were passed: bounds, discrete, spikes
     joint: bool = True,  # Whether the density may have spikes and categories
 ) -> list:
     "Say in lines what looks suspicious in a table, and what to do."
     ties = {f.columns[0]: f.message for f in report if f.kind in ("grid", "tied")}
     found = [str(f) for f in report if f.kind == "outliers"]
-    pairs, edges, guesses = {}, {}, suspected_bounds(x, plan.names)
+    advice = {"categorical": [], "discrete": {}, "spikes": {}, "bounds": {}}
+    bounds, edges, guesses = given["bounds"], {}, suspected_bounds(x, plan.names)
+    asked = bounds if isinstance(bounds, Mapping) else {}
+    asked = {column_index(name, plan.names, "bounds") for name in asked}
     for i, name in enumerate(plan.names):
         if i in plan.constants or i in plan.categories or plan.periods[i]:
             continue
         values, step = x[~np.isnan(x[:, i]), i], plan.steps[i]
-        line = suspicious_column(name, values, step, ties.get(name, ""), joint)
+        line, more = suspicious_column(name, values, step, ties.get(name, ""), joint)
         found += [line] if line else []
-        free = np.isinf([plan.low[i], plan.high[i]]).all()
-        if name in guesses and free and "leave it out" not in line:
-            pairs[name] = guesses[name]
+        advice["categorical"] += more.get("categorical", [])
+        for argument in ("discrete", "spikes"):
+            advice[argument] |= more.get(argument, {})
+        free = np.isinf([plan.low[i], plan.high[i]]).all() and i not in asked
+        counts = name in more.get("categorical", []) or "leave it out" in line
+        if name in guesses and free and not counts:
+            advice["bounds"][name] = guesses[name]
             on = [v for v in guesses[name] if v is not None and (values == v).any()]
-            edges |= {name: on} if on and not step else {}
-    if pairs:
-        kinds = {(0, None): "below 0", (0, 1): "outside 0 to 1"}
-        seen = " or ".join(kinds[pair] for pair in kinds if pair in pairs.values())
-        verb = "has" if len(pairs) == 1 else "have"
-        auto = "" if edges else "bounds='auto', or "
-        line = (
-            f"{spell_columns(list(pairs))} {verb} no value {seen}, where samples may "
-            f"fall; if that is a bound, pass {auto}bounds={spelled(pairs)}"
-        )
-        if edges:
-            also = f", with spikes={spelled(edges)} for what stands on a bound"
-            line += also if joint else f", without what stands on one: {spelled(edges)}"
-        found.append(f"{line}.")
-    return [f"suspicious: {line}" for line in found]
+            stepped = step or "discrete" in more
+            edges |= {name: on} if on and not stepped else {}
+    if pairs := advice["bounds"]:
+        found.append(bounds_line(pairs, edges, bounds, joint))
+        if joint:
+            for name, on in edges.items():
+                heaps = advice["spikes"].get(name, [])
+                advice["spikes"][name] = np.union1d(heaps, on).tolist()
+        if bounds == "auto":
+            advice["bounds"] = {}
+        elif len(pairs) > 12 and bounds is None and not edges:
+            advice["bounds"] = "auto"
+    found = [f"suspicious: {line}" for line in found]
+    if arguments := whole_arguments(plan, given, advice):
+        found.append(f"To follow all of this, pass {arguments}.")
+    return found
 
 # %% ../nbs/50_estimator.ipynb #table-plan
 class TablePlan:
@@ -670,7 +740,9 @@ class TablePlan:
             sizes = [len(categories[i]) for i in plan.coded]
             sizes += [1 + len(values) for values in piles.values()]
             plan.cells = CategoryTable.learn(codes, sizes, weight)
-        plan.notes = plan.describe() + suspicious_lines(plan, rest, report, joint)
+        given = {"bounds": bounds, "discrete": discrete, "spikes": spikes}
+        plan.notes = plan.describe()
+        plan.notes += suspicious_lines(plan, rest, report, given, joint)
         return plan
 
     def slope(self, column: int) -> float:
@@ -707,7 +779,8 @@ class TablePlan:
                 value = short_number(self.constants[i], 6)
                 lines.append(f"{label} is always {value}: set aside, and given back.")
             if i in self.categories:
-                lines.append(f"{label} has {len(self.categories[i])} categories.")
+                many = counted(len(self.categories[i]), "category")
+                lines.append(f"{label} has {many}.")
             if i in self.spikes:
                 values = self.spikes[i][0]
                 place = len(self.coded) + list(self.spikes).index(i)
@@ -1006,11 +1079,12 @@ def regression_start(
 def table_flow(
     kind: str,  # One of `FLOWS`
     d: int,  # Columns in the flow
-    num_rows: int,  # To be trained on
+    num_rows: int,  # To be trained on, each once
     angles: Sequence[int] = (),  # Which of them are angles
     given: bool = False,  # Whether a context comes along
     few: bool = False,  # Whether to leave out what would be trained
     sharp: bool = False,  # Whether values repeat in columns without steps
+    copies: int = 1,  # Of each row, with noise of its own
 ) -> NormalizingFlow:
     """Make a flow for a table, still to be built and started by `set_start`.
 
@@ -1021,7 +1095,7 @@ def table_flow(
     """
     line = [i for i in range(d) if i not in angles]
     depends, layers = bool(given or len(angles)), []
-    trained = table_layers(kind, max(len(line), 1), num_rows, sharp)
+    trained = table_layers(kind, max(len(line), 1), copies * num_rows, sharp)
     if line:
         turn = few or few_rows(num_rows, len(line))
         layers = normal_layers(len(line), turn, few and depends)
@@ -1029,7 +1103,7 @@ def table_flow(
     units, context = Standardize(name="units"), {"standardize_context": given}
     if not len(angles):
         return GaussianizationFlow([units, *layers], d, **context)
-    hidden = None if few else (32, 32) if num_rows < 1000 else (64, 64)
+    hidden = None if few else (32, 32) if copies * num_rows < 1000 else (64, 64)
     groups, maps = [[i] for i in angles], []
     for i in angles:
         first = Marginal(
@@ -1164,8 +1238,7 @@ def refuse_words(
             f"Expected numbers in X, received {', '.join(kinds.values())} in "
             f"{spell_columns(list(kinds))}: a density of numbers has no place for "
             "words. Name them in FlowDensity(categorical=[...]), give what is known to "
-            "ConditionalFlowDensity as its X, or leave them out. Give a date as days "
-            "since a start"
+            f"ConditionalFlowDensity as its X, or leave them out; {GIVE_DAYS}"
         )
 
 # %% ../nbs/50_estimator.ipynb #read-table
@@ -1359,6 +1432,24 @@ def from_json(value: Any) -> Any:
         )
     return found
 
+# %% ../nbs/50_estimator.ipynb #split
+class Split(NamedTuple):
+    """Rows on the line, in parts: values `(m, d)`, context and weights of each.
+
+    Where nothing is trained, only `whole` is there.
+    """
+
+    whole: tuple  # All rows, once
+    seen: tuple | None = None  # To train on, in copies one after the other
+    left: tuple | None = None  # Held back
+    copies: int = 1
+
+    @property
+    def once(self) -> tuple:
+        "The first copy of what is trained on."
+        n = len(self.seen[0]) // self.copies
+        return tuple(part if part is None else part[:n] for part in self.seen)
+
 # %% ../nbs/50_estimator.ipynb #flow-bytes
 def flow_bytes(
     flow: NormalizingFlow,  # Built
@@ -1460,6 +1551,8 @@ class FlowEstimator(SavedEstimator):
     3
     """
 
+    least_rows = 100  # Below which nothing is trained, or below ten per column
+
     def __init__(
         self,
         flow: str | Callable = "maf",  # Or "coupling", "gaussianization", `d -> flow`
@@ -1509,7 +1602,8 @@ class FlowEstimator(SavedEstimator):
             )
         members = check_count("ensemble", self.ensemble)
         d += 0 if context is None else context.shape[1]
-        few = n < max(100, 10 * d) and self.epochs is None and not callable(self.flow)
+        least = max(self.least_rows, 10 * d)
+        few = n < least and self.epochs is None and not callable(self.flow)
         few = few and (context is None or not plan.angles)
         random = check_random_state(self.random_state)
         self.flows_, self.histories_, lines = [], [], []
@@ -1517,9 +1611,18 @@ class FlowEstimator(SavedEstimator):
             if few and i > 0:
                 lines.append("An ensemble has one member where nothing is trained.")
                 break
-            seen, left, copies = self.divide(plan, x, context, weight, few, seed)
+            split = self.divide(plan, x, context, weight, few, seed)
             with seeded(int(seed)):
-                flow, history, said = self.train_on(plan, seen, left, few, copies)
+                if few:
+                    flow, history = self.simple_flow(plan, split.whole), {}
+                    kind = simple_words(plan.angles, context is not None)
+                    said = [
+                        f"{counted(n, 'row')} are too few to train on "
+                        f"{counted(d, 'column')} (fewer than {least}): the density is "
+                        f"{kind}, shrunk."
+                    ]
+                else:
+                    flow, history, said = self.train_on(plan, split)
             self.flows_.append(flow)
             self.histories_.append(history)
             label = f"Member {i + 1}: " if members > 1 and not few else ""
@@ -1534,27 +1637,37 @@ class FlowEstimator(SavedEstimator):
         weight: np.ndarray | None,
         few: bool,
         seed: int,
-    ) -> tuple:
-        "Rows to train on and rows held back, on the line, and copies of the former."
+    ) -> Split:
+        "Divide rows, and carry them onto the line; with few all stay together."
         n, rng = len(x), np.random.default_rng(seed)
         held = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
-        order, parts = rng.permutation(n), []
-        copies = 4 if (plan.steps.any() or plan.spikes) and not few else 1
-        for rows, times in (
-            (order if few else order[held:], copies),
-            (order[:held], 1),
-        ):
+        order = rng.permutation(n)
+
+        def part(rows, times=1):
             noisy = [
                 plan.enter(x[rows], rng.random(x[rows].shape))[0] for _ in range(times)
             ]
             given = None if context is None else np.tile(context[rows], (times, 1))
             weights = None if weight is None else np.tile(weight[rows], times)
-            parts.append((np.concatenate(noisy), given, weights))
-        return *parts, copies
+            return np.concatenate(noisy), given, weights
 
-    def make_flow(self, plan: TablePlan, seen: tuple, few: bool) -> NormalizingFlow:
-        "Make a flow with its start."
-        (values, context, weight), d = seen, plan.num_kept
+        if few:
+            return Split(part(order))
+        copies = 4 if plan.steps.any() or plan.spikes else 1
+        seen, left = part(order[held:], copies), part(order[:held])
+        return Split(part(order), seen, left, copies)
+
+    def simple_flow(self, plan: TablePlan, rows: tuple) -> NormalizingFlow:
+        "Make what has to be beaten, with the numbers that rows say; it is not trained."
+        flow = self.make_flow(plan, rows, few=True)
+        flow.compile("sgd", jit_compile=False)  # first answers are quick
+        return flow
+
+    def make_flow(
+        self, plan: TablePlan, rows: tuple, few: bool, copies: int = 1
+    ) -> NormalizingFlow:
+        "Make a flow, started by rows."
+        (values, context, weight), d = rows, plan.num_kept
         if callable(self.flow):
             if plan.angles:
                 raise ValueError(
@@ -1570,9 +1683,8 @@ class FlowEstimator(SavedEstimator):
                 )
             return flow
         given = context is not None
-        flow = table_flow(
-            self.flow, d, len(values), plan.angles, given, few, plan.repeats
-        )
+        kinds = plan.angles, given, few, plan.repeats
+        flow = table_flow(self.flow, d, len(values), *kinds, copies)
         shapes = {"x": (None, d)}
         if given:
             shapes["context"] = (None, context.shape[1])
@@ -1580,21 +1692,10 @@ class FlowEstimator(SavedEstimator):
         set_start(flow, values, context, weight, plan.angles)
         return flow
 
-    def train_on(
-        self, plan: TablePlan, seen: tuple, left: tuple, few: bool, copies: int
-    ) -> tuple:
+    def train_on(self, plan: TablePlan, split: Split) -> tuple:
         "Train on rows on the line. **Returns** flow, history and lines for the report."
-        values, context, weight = seen
-        flow, d = self.make_flow(plan, seen, few), plan.num_kept
-        if few:
-            flow.compile("sgd", jit_compile=False)  # first answers are quick
-            kind = simple_words(plan.angles, context is not None)
-            d += 0 if context is None else context.shape[1]
-            said = (
-                f"{len(values)} rows are too few to train on {d} columns (fewer than "
-                f"{max(100, 10 * d)}): the density is {kind}, shrunk."
-            )
-            return flow, {}, [said]
+        (values, context, weight), copies = split.seen, split.copies
+        flow = self.make_flow(plan, split.once, few=False, copies=copies)
         epochs, batch_size, patience = training_plan(
             len(values) // copies, self.epochs, self.batch_size, self.patience
         )
@@ -1610,9 +1711,10 @@ class FlowEstimator(SavedEstimator):
             patience=-(-patience // copies), restore_best_weights=True
         )
         join = lambda v, c: v if c is None else {"x": v, "context": c}
-        validation = join(*left[:2])
-        if left[2] is not None:
-            validation = (validation, np.zeros((len(left[0]), 1)), left[2])
+        left, given, its_weight = split.left
+        validation = join(left, given)
+        if its_weight is not None:
+            validation = (validation, np.zeros((len(left), 1)), its_weight)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fit: the likelihood")
             history = flow.fit(
@@ -1625,31 +1727,24 @@ class FlowEstimator(SavedEstimator):
                 verbose=self.verbose,
             )
         history = {k: [float(v) for v in h] for k, h in history.history.items()}
-        rows = len(values) // copies
-        flow, said = self.verdict(plan, flow, seen, left, rows, len(history["loss"]))
+        flow, said = self.verdict(plan, flow, split, len(history["loss"]))
         return flow, history, said
 
     def verdict(
-        self,
-        plan: TablePlan,
-        flow: keras.Model,
-        seen: tuple,
-        left: tuple,
-        num_rows: int,
-        epochs: int,
+        self, plan: TablePlan, flow: keras.Model, split: Split, epochs: int
     ) -> tuple:
         "Keep what was trained, or go back. **Returns** a flow and lines."
-        values, context, weight = left
+        values, context, weight = split.left
         reached = ops.convert_to_numpy(flow.log_prob(values, context))
         lines = [
-            f"{num_rows:,} rows trained for {epochs} epochs, {len(values):,} held "
-            f"back: {np.average(reached, weights=weight):.4g} nats per row there, on "
-            "the line."
+            f"{counted(len(split.once[0]), 'row')} trained for "
+            f"{counted(epochs, 'epoch')}, {len(values):,} held back: "
+            f"{np.average(reached, weights=weight):.4g} nats per row there, on the "
+            "line."
         ]
         if callable(self.flow) or (plan.angles and context is not None):
             return flow, lines
-        start = self.make_flow(plan, seen, few=True)
-        start.compile("sgd", jit_compile=False)
+        start = self.simple_flow(plan, split.once)
         known = ops.convert_to_numpy(start.log_prob(values, context))
         gain = np.asarray(reached, "float64") - known
         error = sem(gain) if len(gain) > 1 else np.inf
@@ -1657,10 +1752,11 @@ class FlowEstimator(SavedEstimator):
         simple = simple_words(plan.angles, context is not None)
         if average > error:
             return flow, [*lines, f"That is {average:.3g} nats more than {simple}."]
-        return start, [
+        return self.simple_flow(plan, split.whole), [
             *lines,
             f"{simple.capitalize()} is as good there (gain {average:.2g}, standard "
-            f"error {error:.2g}): the density is that one, shrunk if rows are few.",
+            f"error {error:.2g}): the density is that one, of all rows, shrunk if they "
+            "are few.",
         ]
 
     def densities(
@@ -1827,7 +1923,7 @@ class FlowDensity(
         asked = self.bounds, self.discrete, self.circular
         self.plan_ = TablePlan.learn(x, names, *asked, categories, weight, self.spikes)
         lines = self.train(self.plan_, x, self.plan_.given(x), weight)
-        head = f"{len(x):,} rows, {len(names):,} columns."
+        head = f"{counted(len(x), 'row')}, {counted(len(names), 'column')}."
         self.report_ = wrapped_lines([head, *self.plan_.notes, *lines])
         return self
 
@@ -2178,7 +2274,8 @@ class ConditionalFlowDensity(FlowEstimator):
             y, names, self.bounds, self.discrete, self.circular, joint=False
         )
         lines = self.train(self.plan_, y, context, weight)
-        head = f"{len(y):,} rows, {len(names)} columns given {context.shape[1]}."
+        many = counted(len(names), "column")
+        head = f"{counted(len(y), 'row')}, {many} given {context.shape[1]}."
         self.report_ = wrapped_lines([head, *self.plan_.notes, *lines])
         return self
 

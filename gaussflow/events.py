@@ -29,6 +29,19 @@ def column_names(
         return None
     return [str(name) for name in columns]
 
+# %% ../nbs/02_events.ipynb #words-of-messages
+GIVE_DAYS = "give dates as days since a start, and durations as days"
+
+
+def counted(number: int, word: str) -> str:
+    """Put a number before its word.
+
+    >>> counted(1, "row"), counted(2000, "entry")
+    ('1 row', '2,000 entries')
+    """
+    many = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{number:,} {word if number == 1 else many}"
+
 # %% ../nbs/02_events.ipynb #read-column
 def read_column(column: Any, name: str, label: str) -> np.ndarray:
     "One column of a frame as numbers. **Raises** `ValueError` that names it."
@@ -51,7 +64,7 @@ def read_column(column: Any, name: str, label: str) -> np.ndarray:
         raise ValueError(
             f"Expected numbers in column {label!r} of {name}, received {kind}: give "
             "it as a context, one column of 0 and 1 for each value, encode it as "
-            "numbers, or leave it out (dates: seconds since a start, in float64)"
+            f"numbers, or leave it out; {GIVE_DAYS}"
         )
     return values
 

@@ -18,6 +18,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from .events import GIVE_DAYS, counted
+
 # %% ../nbs/04_table.ipynb #finding-constants
 SEVERITIES = {
     "missing": "refuse",
@@ -138,9 +140,7 @@ class TableReport(Sequence):
         return lines
 
     def __str__(self) -> str:
-        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
-        many = len(self.columns)
-        seen = f"{rows}, 1 column" if many == 1 else f"{rows}, {many:,} columns"
+        seen = f"{counted(self.rows, 'row')}, {counted(len(self.columns), 'column')}"
         if self.rows_seen < self.rows:
             seen += f"; the first {self.rows_seen:,} rows were looked at"
         lines = [f"{seen}." if self else f"{seen}: nothing found."]
@@ -235,7 +235,8 @@ def troubled(name: str | int, kind: str, message: str, remedy: str) -> TableColu
     return TableColumn(name, np.zeros(0), trouble=trouble)
 
 # %% ../nbs/04_table.ipynb #read-objects-constants
-DATE_REMEDY = "Give it as seconds since a start, as float64."
+DATE_REMEDY = f"{GIVE_DAYS.capitalize()}."
+DATES = ("date", "datetime", "datetime64", "timedelta", "Timedelta", "Timestamp")
 WORDS = (
     "Give it as a context, one column of 0 and 1 for each value "
     "(`pandas.get_dummies`), encode it as numbers, or leave it out."
@@ -273,7 +274,7 @@ def read_objects(name: str | int, raw: np.ndarray) -> TableColumn:
         message = f"holds text, first {shown} in row {row}."
         return troubled(name, "text", message, WORDS)
     remedy = "Give one number per row."
-    if kind.__name__ in ("date", "datetime", "datetime64", "Timestamp"):
+    if kind.__name__ in DATES:
         remedy = DATE_REMEDY
     message = f"holds {kind.__name__} objects, first in row {row}."
     return troubled(name, "type", message, remedy)
@@ -289,8 +290,7 @@ def column_numbers(name: str | int, raw: Any) -> TableColumn:
     if kind == "M" or dtype.startswith("date"):
         return troubled(name, "type", f"holds dates ({dtype}).", DATE_REMEDY)
     if kind == "m" or dtype.startswith("duration"):
-        remedy = "Give it as seconds, as float64."
-        return troubled(name, "type", f"holds durations ({dtype}).", remedy)
+        return troubled(name, "type", f"holds durations ({dtype}).", DATE_REMEDY)
     if kind == "c":
         remedy = "Give its real and imaginary parts as two columns."
         return troubled(name, "type", f"holds complex numbers ({dtype}).", remedy)
@@ -528,7 +528,7 @@ def find_outliers(column: TableColumn) -> list:
     which = np.flatnonzero(away >= far[count - 1])
     worst = column.values[np.nanargmax(away)]
     where = ", ".join(f"{row:,}" for row in which[:3])
-    many = "1 row" if count == 1 else f"{count:,} rows"
+    many = counted(count, "row")
     message = (
         f"{column.label} has {many} far from all others (row{'s' * (count > 1)} "
         f"{where}{', ...' if count > 3 else ''}); the farthest, "
@@ -769,7 +769,8 @@ def inspect_table(
             found += find_bounds(column)
     related, notes = find_relations([c for c in read if not c.trouble])
     if rows <= len(names):
-        message = f"the table has {rows:,} rows for {len(names):,} columns."
+        size = f"{counted(rows, 'row')} for {counted(len(names), 'column')}"
+        message = f"the table has {size}."
         remedy = "Give more rows or fewer columns."
         related.append(Finding("few_rows", tuple(names), message, remedy, value=rows))
     seen = rows if max_rows is None else min(rows, max_rows)
