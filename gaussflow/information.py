@@ -323,6 +323,15 @@ def best_share(learned: np.ndarray, normal: np.ndarray) -> float:
     error = gains[best].std() / np.sqrt(len(normal))
     return float(shares[best]) if gains[best].mean() > error else 0.0
 
+# %% ../nbs/51_information.ipynb #own-seeds
+def own_seeds(rng: np.random.Generator, num: int) -> list[int]:
+    """Seeds for `num` trainings; what `rng` draws next is the same with and without.
+
+    >>> len(set(own_seeds(np.random.default_rng(0), 4)))
+    4
+    """
+    return rng.spawn(1)[0].integers(2**31 - 1, size=num).tolist()
+
 # %% ../nbs/51_information.ipynb #held-out
 @dataclass
 class HeldOut:
@@ -345,7 +354,7 @@ def held_out_ratio(
 ) -> HeldOut:
     "Deal rows into folds, and judge each fold by a flow of the others."
     above, below, judged = roles
-    n = len(above)
+    n, seeds = len(above), own_seeds(rng, folds)
     fold = rng.permutation(n) % folds
     ratio, normal, flows, shares = np.zeros(n), np.zeros(n), [], []
     for k in range(folds):
@@ -357,7 +366,8 @@ def held_out_ratio(
         normal[test] = ratio[test] = (normals[0] - normals[1])[test]
         if trainer is not None:
             parts = [[r[m[r]] for m in (above, below)] for r in (seen, left)]
-            flow = trainer.train(sides.rows(*parts[0]), sides.rows(*parts[1]))
+            with seeded(seeds[k]):
+                flow = trainer.train(sides.rows(*parts[0]), sides.rows(*parts[1]))
             learned = [sides.learned(flow, part)[i] for i, part in enumerate(parts[1])]
             share = tuple(
                 best_share(learned[i], normals[i][parts[1][i]]) for i in (0, 1)
@@ -533,8 +543,7 @@ class Study:
     def judge(self, prepare: Callable, roles: Sequence[np.ndarray]) -> HeldOut:
         "Log ratios of rows by flows that have not seen them."
         settings = self.folds, self.trainer, self.rng, self.announce
-        with seeded(self.seed):
-            return held_out_ratio(prepare, roles, *settings)
+        return held_out_ratio(prepare, roles, *settings)
 
     def result(
         self,
@@ -792,6 +801,7 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
     k = min(sides.pairs.smaller, SUMMARY)
     names, normal, plain = np.empty(n, object), np.zeros(n), np.zeros(n)
     ratio, start, flows = np.zeros(n), np.zeros(n), []
+    seeds = own_seeds(study.rng, part.max() + 1)
     for p in range(part.max() + 1):
         rest, here = study.rng.permutation(np.flatnonzero(part != p)), part == p
         pairs = CanonicalPairs(*(score[rest] for score in (*sides.scores, none)))
@@ -799,7 +809,7 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
         told = [describe_side(raw, side) for raw, side in zip(sides.raw, u)]
         every = np.full(here.sum(), True)
         trainer = study.trainer if here.sum() >= 2 * FEWEST else None
-        with seeded(study.seed + p):
+        with seeded(seeds[p]):
             for size in range(k, 0, -1):
                 summaries = learn_summaries(told, size, rest, max(study.verbose - 1, 0))
                 if summaries is None:
@@ -808,7 +818,7 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
                 inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
                 if size == 1 or not repeats(inner, study.rng):
                     break
-            found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
+        found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
         normal[here] = inner.pairs.information()
         ratio[here], start[here] = found.ratio, found.normal
         names[here] = [inner.names[fold] for fold in found.fold]
