@@ -6,6 +6,7 @@ tasks, draws and its own estimates. Every estimate is written as soon as it is t
 and one that stands in the file is not made again: a run that was ended goes on.
 """
 
+import datetime
 import json
 import time
 import warnings
@@ -70,6 +71,7 @@ def ours(x, y):
         "notes": list(found.notes),
         "warned": len(said),
         "seconds": round(time.perf_counter() - start, 2),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 
