@@ -6,6 +6,7 @@ tasks, draws and its own estimates. Every estimate is written as soon as it is t
 and one that stands in the file is not made again: a run that was ended goes on.
 """
 
+import datetime
 import json
 import time
 import warnings
@@ -36,7 +37,7 @@ TARGETS = (  # to be met within 10 %
     "half_cube-multinormal-sparse-25-25-2-2.0",
 )
 CLASSICAL, NEURAL = ("cca", "ksg"), ("mine", "infonce", "nwj", "donsker-varadhan")
-DRAWS, DIMS, ROWS = 20, (1, 2, 5), 10_000
+DRAWS, DIMS, ROWS, SMALL = 20, (1, 2, 5), 10_000, 1_000
 
 
 def plan(part, names):
@@ -51,7 +52,7 @@ def plan(part, names):
     if part == "seeds":
         return [(t, ROWS, seed, e) for seed in (1, 2) for t in ten for e in everyone]
     if part == "small":
-        return [(t, 1_000, 0, e) for t in ten for e in everyone]
+        return [(t, SMALL, 0, e) for t in ten for e in everyone]
     if part == "neural":
         return [(t, ROWS, 0, e) for t in ten for e in NEURAL]
     draws = [(d, draw) for draw in range(DRAWS) for d in DIMS]
@@ -70,6 +71,7 @@ def ours(x, y):
         "notes": list(found.notes),
         "warned": len(said),
         "seconds": round(time.perf_counter() - start, 2),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 
@@ -78,46 +80,70 @@ def independent(d, seed):
     return rng.normal(size=(ROWS, d)), rng.normal(size=(ROWS, d))
 
 
-def summarise(figures, truths):
-    """Return errors by estimator over the tasks that all of it has run on.
+def errors_by_estimator(figures, truths, rows, seeds):
+    """Return estimate less truth, by estimator and then by task and seed.
 
     KSG is taken at the number of neighbours that is best over these tasks.
     """
-    at = lambda estimator: {
-        key.split("|")[0]: found["value"]
-        for key, found in figures.items()
-        if key.endswith(f"|{ROWS}|0|{estimator}") and key.split("|")[0] in truths
-    }
-    errors = {
-        name: {task: value - truths[task] for task, value in at(name).items()}
-        for name in ("gaussflow", "cca", *NEURAL)
-    }
-    ksg = at("ksg")
-    if ksg:
-        by_k = {
-            k: {task: values[k] - truths[task] for task, values in ksg.items()}
-            for k in next(iter(ksg.values()))
-        }
-        best = min(by_k, key=lambda k: np.mean(np.abs(list(by_k[k].values()))))
-        errors[f"ksg, {best} neighbours"] = by_k[best]
-    summary = {
+    errors = {}
+    for key, found in figures.items():
+        task, n, seed, estimator = key.split("|")
+        if task not in truths or int(n) != rows or int(seed) not in seeds:
+            continue
+        values = {estimator: found["value"]}
+        if estimator == "ksg":
+            values = {f"ksg, {k} neighbours": v for k, v in found["value"].items()}
+        for name, value in values.items():
+            errors.setdefault(name, {})[f"{task}|{seed}"] = value - truths[task]
+    by_k = [name for name in errors if name.startswith("ksg")]
+    best = min(by_k, key=lambda name: mean_absolute(errors[name]), default=None)
+    order = ["gaussflow", "cca", best, *NEURAL]
+    return {name: errors[name] for name in order if name in errors}
+
+
+def mean_absolute(errors):
+    return float(np.mean(np.abs(list(errors.values()))))
+
+
+def summarise(figures, truths, rows=ROWS, seeds=(0,)):
+    "Return the errors of each estimator over the tasks that all of it has run on."
+    return {
         name: {
             "tasks": len(found),
-            "mean_absolute_error": float(np.mean(np.abs(list(found.values())))),
+            "mean_absolute_error": mean_absolute(found),
             "worst": float(np.max(np.abs(list(found.values())))),
         }
-        for name, found in errors.items()
-        if found
+        for name, found in errors_by_estimator(figures, truths, rows, seeds).items()
     }
+
+
+def independence(figures):
+    "Return how many pairs that share nothing were drawn, and what was said of them."
     draws = [v for k, v in figures.items() if k.startswith("independent-")]
-    if draws:
-        values = np.array([[found["value"], found["error"]] for found in draws])
-        summary["independence"] = {
-            "draws": len(draws),
-            "largest": float(values[:, 0].max()),
-            "covered": int((np.abs(values[:, 0]) <= 2 * values[:, 1]).sum()),
-        }
-    return summary
+    if not draws:
+        return {}
+    values = np.array([[found["value"], found["error"]] for found in draws])
+    return {
+        "draws": len(draws),
+        "largest": float(values[:, 0].max()),
+        "covered": int((np.abs(values[:, 0]) <= 2 * values[:, 1]).sum()),
+    }
+
+
+def content(figures, truths):
+    "Return all that is stored: the estimates, and their errors part by part."
+    summary = summarise(figures, truths)
+    if zero := independence(figures):
+        summary["independence"] = zero
+    ten = {name: truths[name] for name in TEN if name in truths}
+    return {
+        "truth": truths,
+        "estimates": figures,
+        "summary": summary,
+        "ten": summarise(figures, ten),
+        "seeds": summarise(figures, ten, seeds=(1, 2)),
+        "small": summarise(figures, ten, rows=SMALL),
+    }
 
 
 def measure(parts, args, path, peer_class=Peer):
@@ -149,16 +175,8 @@ def measure(parts, args, path, peer_class=Peer):
                 else:
                     figures[key] = peer.ask("estimate", estimator=estimator, file=file)
                 machines[part] = known
-                found = {
-                    "truth": truths,
-                    "estimates": figures,
-                    "summary": summarise(figures, truths),
-                }
+                found = content(figures, truths)
                 write_json(path, found, {"rows": ROWS, "ten": list(TEN)}, machines)
                 truth = truths.get(task, 0.0)
                 print(f"  {key}: {figures[key]['value']} of {truth:.3f}", flush=True)
-    return {
-        "truth": truths,
-        "estimates": figures,
-        "summary": summarise(figures, truths),
-    }, machines
+    return content(figures, truths), machines

@@ -3,14 +3,22 @@
 import json
 import warnings
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cross_decomposition import CCA
 
 import gaussflow as gf
 from benchmarks import information as bench
 from benchmarks.run import main
-from gaussflow.information import InformationWarning, PairSides, rank_scores
+from gaussflow.information import (
+    InformationWarning,
+    PairSides,
+    held_out_ratio,
+    learn_summaries,
+    rank_scores,
+)
 
 
 def quiet(measure, *samples, **options):
@@ -56,6 +64,87 @@ def test_equal_seeds_give_equal_estimates():
     )
     assert first == pytest.approx(again, abs=1e-5)
     assert abs(first - other) > 1e-3
+
+
+class Drawing:
+    "A trainer that only draws; its flow is the identity."
+
+    def __init__(self, draws):
+        self.draws, self.seen = draws, []
+
+    def train(self, seen, left):
+        self.seen.append([float(keras.random.normal(())) for _ in range(self.draws)])
+        return self
+
+    def log_prob(self, events, context):
+        return -0.5 * (events**2 + np.log(2 * np.pi)).sum(axis=1)
+
+
+def test_each_fold_trains_from_a_seed_of_its_own():
+    x, y = correlated(rows=90)
+
+    def starts(draws, seed=0):
+        trainer, whole = Drawing(draws), np.full(90, True)
+        rng = np.random.default_rng(seed)
+        sides = PairSides(x, y, np.zeros((90, 0)), rng)
+        fold = held_out_ratio(sides, [whole] * 3, 3, trainer, rng).fold
+        return [fold_draws[0] for fold_draws in trainer.seen], fold.tolist()
+
+    first, dealt = starts(1)
+    assert len(set(first)) == 3
+    assert starts(5) == (first, dealt)  # however much the folds before have drawn
+    assert starts(1, seed=1) != (first, dealt)
+
+
+def hidden_pair(rows=600):
+    "Two sides whose second columns are correlated, and whose first ones are not."
+    u, v = correlated(rho=0.9, rows=rows)
+    noise = np.random.default_rng(1).normal(size=(2, rows, 1))
+    return np.hstack([noise[0], u]), np.hstack([noise[1], v])
+
+
+@pytest.mark.parametrize("ruin", [0.0, 1.0, np.nan])
+def test_summaries_that_training_spoils_are_those_of_the_linear_start(
+    monkeypatch, ruin
+):
+    def fit(self, *_, **__):
+        self.set_weights([np.full_like(w, ruin) for w in self.get_weights()])
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    sides, rows = hidden_pair(), np.arange(400)
+    found = learn_summaries(sides, 1, rows)
+    by_sklearn = CCA(n_components=1, scale=False).fit(*(side[rows] for side in sides))
+    for summary, expected in zip(found, by_sklearn.transform(*sides)):
+        assert abs(np.corrcoef(summary.ravel(), expected.ravel())[0, 1]) > 1 - 1e-6
+
+
+def test_a_bend_alone_is_no_gain():
+    "By plain covariance a logarithm gains here, by ranks nothing can."
+    x, y = hidden_pair(rows=2400)
+    x[:, 1], y[:, 1] = np.exp(x[:, 1]), np.exp(y[:, 1])
+    keras.utils.set_random_seed(0)
+    for side, summary in zip((x, y), learn_summaries((x, y), 1, np.arange(2000))):
+        straight = np.linalg.lstsq(side, summary, rcond=None)[0]
+        np.testing.assert_allclose(side @ straight, summary, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_only_teach_are_neither_judged_nor_stopped_by():
+    x, y = correlated(rows=90)
+    rng, trainer = np.random.default_rng(0), Drawing(1)
+    trainer.train = lambda *parts: trainer.seen.append(parts) or trainer
+    sides, taught = PairSides(x, y, np.zeros((90, 0)), rng), np.arange(90) < 50
+    roles = np.full(90, True), np.full(90, True), ~taught
+    found = held_out_ratio(sides, roles, 2, trainer, rng, taught=taught)
+    assert set(found.fold) == {0, 1} and len(found.ratio) == 40
+    for k, (seen, left) in enumerate(trainer.seen):
+        assert len(seen["x"]) == 2 * 50  # above the line and below
+        assert len(left["x"]) == 2 * (found.fold != k).sum()
+
+
+def test_no_summaries_where_the_first_columns_are_as_good(monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: None)
+    x, y = (side[:, ::-1] for side in hidden_pair())
+    assert learn_summaries((x, y), 1, np.arange(400)) is None
 
 
 def test_a_flow_is_trained_where_rows_are_enough():
@@ -224,6 +313,19 @@ def test_a_stored_run_goes_on_where_it_was_ended(tmp_path, monkeypatch):
     assert figures["estimates"]["1v1-normal-0.75|1000|0|gaussflow"]["value"] == 9.0
     assert figures["summary"]["ksg, 5 neighbours"]["tasks"] == 2
     assert figures["summary"]["mine"]["tasks"] == 1
+    assert figures["ten"]["mine"]["tasks"] == figures["small"]["cca"]["tasks"] == 1
+    assert figures["seeds"] == {}
+
+
+def test_independent_pairs_are_counted_by_what_covers_zero():
+    found = [(0.01, 0.006), (-0.01, 0.004), (0.03, 0.02)]
+    figures = {
+        f"independent-1-1|10000|{draw}|gaussflow": {"value": value, "error": error}
+        for draw, (value, error) in enumerate(found)
+    }
+    zero = bench.content(figures, {})["summary"]["independence"]
+    assert zero == {"draws": 3, "largest": 0.03, "covered": 2}
+    assert "independence" not in bench.content({}, {})["summary"]
 
 
 def test_every_task_is_planned_once():
