@@ -496,7 +496,7 @@ def suspicious_column(
 
 # %% ../nbs/50_estimator.ipynb #whole-arguments
 def spelled(
-    value: object,  # A number, a pair, a list, `"auto"`, or a dictionary of columns and these
+    value: object,  # A number, a pair, a list, `"auto"`, or a dictionary of those
 ) -> str:
     """Spell an argument as it would be passed.
 
