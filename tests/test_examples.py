@@ -15,8 +15,8 @@ import gaussflow as gf
 MODULES = [
     module.name for module in pkgutil.iter_modules(gf.__path__) if module.name[0] != "_"
 ]
-# Their examples fit estimators, for minutes where nothing is compiled or all is compiled anew.
-SLOW_ELSEWHERE = {"estimator", "information"}
+# Their examples fit estimators; JAX compiles anew for each.
+SLOW_ON_JAX = {"estimator", "information"}
 # Examples that do not run as printed, by backend, each with its reason. One that runs has to leave the table.
 KNOWN = {"tensorflow": {}, "jax": {}, "torch": {}}
 
@@ -53,7 +53,7 @@ def failures(name):
 
 def parameter(name):
     "A module, as a parameter of the test."
-    slow = name in SLOW_ELSEWHERE and keras.backend.backend() != "tensorflow"
+    slow = name in SLOW_ON_JAX and keras.backend.backend() == "jax"
     return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
