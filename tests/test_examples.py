@@ -15,7 +15,7 @@ import gaussflow as gf
 MODULES = [
     module.name for module in pkgutil.iter_modules(gf.__path__) if module.name[0] != "_"
 ]
-# Their examples fit estimators; JAX compiles anew for each.
+# Their examples fit estimators; JAX compiles anew for each: `KERAS_BACKEND=jax pytest tests/test_examples.py` runs them.
 SLOW_ON_JAX = {"estimator", "information"}
 # Examples that do not run as printed, by backend, each with its reason. One that runs has to leave the table.
 KNOWN = {"tensorflow": {}, "jax": {}, "torch": {}}
