@@ -257,7 +257,7 @@ class Logit(RangeLayer):
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), section 4.1
 
     >>> flow = gf.NormalizingFlow([Logit(0, 10)], 1)
-    >>> shares = flow.sample(1000, seed=0)
+    >>> shares = ops.convert_to_numpy(flow.sample(1000, seed=0))
     >>> bool(np.all((shares > 0) & (shares < 10)))
     True
     """

@@ -595,7 +595,7 @@ def minus_normal_information(
 
     **Source** [Andrew et al. 2013](https://proceedings.mlr.press/v28/andrew13.html)
 
-    >>> pair = np.random.default_rng(0).normal(size=(1000, 2)).astype("float32")
+    >>> pair = keras.random.normal((1000, 2), seed=0)
     >>> abs(float(minus_normal_information(None, pair))) < 0.01
     True
     """

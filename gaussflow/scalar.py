@@ -315,8 +315,8 @@ class Affine(ScalarBijection):
 
     **Source** [Dinh et al. 2017](https://arxiv.org/abs/1605.08803), eq. 7.
 
-    >>> one = np.full((1, 1, 1), 1.0)
-    >>> z, log_slope = Affine().forward([[2.0]], {"shift": one, "log_scale": one})
+    >>> one = ops.ones((1, 1, 1))
+    >>> z, log_slope = Affine().forward(2 * one[0], {"shift": one, "log_scale": one})
     >>> round(float(z[0, 0]), 2), float(log_slope[0, 0])
     (6.44, 1.0)
     """

@@ -15,6 +15,8 @@ import gaussflow as gf
 MODULES = [
     module.name for module in pkgutil.iter_modules(gf.__path__) if module.name[0] != "_"
 ]
+# Their examples fit estimators; JAX compiles anew for each: `KERAS_BACKEND=jax pytest tests/test_examples.py` runs them.
+SLOW_ON_JAX = {"estimator", "information"}
 # Examples that do not run as printed, by backend, each with its reason. One that runs has to leave the table.
 KNOWN = {"tensorflow": {}, "jax": {}, "torch": {}}
 
@@ -49,8 +51,14 @@ def failures(name):
     return found
 
 
+def parameter(name):
+    "A module, as a parameter of the test."
+    slow = name in SLOW_ON_JAX and keras.backend.backend() == "jax"
+    return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
+
+
 @pytest.mark.contract
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", map(parameter, MODULES))
 def test_examples_run_as_printed(name):
     known = {
         place: reason
