@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gaussflow as gf
+from gaussflow.estimator import TablePlan
 
 
 @keras.saving.register_keras_serializable("test-estimator")
@@ -224,6 +225,21 @@ def test_few_rows_are_ledoit_and_wolfs_normal_of_all_rows(n, related, words):
     np.testing.assert_allclose(
         density.score_samples(other), normal.logpdf(other), rtol=2e-4
     )
+
+
+def test_copies_of_rows_are_not_rows():
+    "Four copies with noise of their own: the start is Ledoit and Wolf's of one."
+    x = np.random.default_rng(0).normal(size=(400, 4)).round(1)
+    plan, density = TablePlan.learn(x, list("abcd")), gf.FlowDensity()
+    split = density.divide(plan, x, None, None, False, 0)
+    assert (split.copies, len(split.once[0]), len(split.seen[0])) == (4, 360, 1440)
+    flow = density.make_flow(plan, split.once, few=False, copies=4)
+    rows = split.once[0]
+    spread = rows.std(axis=0)
+    peer = LedoitWolf().fit(rows / spread)
+    covariance = peer.covariance_ * np.outer(spread, spread)
+    normal = stats.multivariate_normal(rows.mean(axis=0), covariance)
+    np.testing.assert_allclose(flow.log_prob(rows), normal.logpdf(rows), atol=2e-3)
 
 
 @pytest.mark.slow
