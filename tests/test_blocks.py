@@ -93,6 +93,17 @@ def test_images_and_other_axes_are_scored_whole():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_fitted_density_scores_the_parts_of_a_frame():
+    table = pd.DataFrame(X[:60], columns=["a", "b"])
+    density = gf.FlowDensity(random_state=0).fit(table)  # few rows: quick
+    ask = lambda part: pd.Series(density.score_samples(part), part.index)
+    parts = dd.from_pandas(table, npartitions=3)
+    lazy = parts.map_partitions(ask, meta=("nats", "float64"))
+    with dask.config.set(scheduler="synchronous"):
+        found = lazy.compute()
+    np.testing.assert_allclose(found, density.score_samples(table), atol=1e-4)
+
+
 class Passing(keras.utils.PyDataset):
     "Many rows, made when they are asked for."
 
