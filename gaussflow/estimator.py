@@ -1097,7 +1097,7 @@ def table_flow(
     depends, layers = bool(given or len(angles)), []
     trained = table_layers(kind, max(len(line), 1), copies * num_rows, sharp)
     if line:
-        # What is shown decides, copies too: concrete loses .4 nats by the turn.
+        # Copies count: a table of a thousand rows in steps is better off unturned.
         turn = few or few_rows(copies * num_rows, len(line))
         layers = normal_layers(len(line), turn, few and depends)
         layers += [] if few else trained
