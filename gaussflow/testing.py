@@ -139,6 +139,7 @@ def check_maps(
     x: np.ndarray,  # A batch of events inside its domain
     context: np.ndarray | None = None,  # Side information, one row per event
     atol: float = 1e-4,  # Of the round trips
+    latent: np.ndarray | None = None,  # Points to invert; normal ones unless given
 ) -> None:
     "Check round trips both ways, and the log-determinants' signs, sizes and values."
     to_numpy = ops.convert_to_numpy
@@ -152,7 +153,8 @@ def check_maps(
         err_msg="log_det of the inverse",
     )
     np.testing.assert_equal(tuple(log_det.shape), (len(x),), err_msg="shape of log_det")
-    latent = np.random.default_rng(0).normal(size=z.shape).astype("float32")
+    if latent is None:
+        latent = np.random.default_rng(0).normal(size=z.shape).astype("float32")
     x_latent, _ = bijector.inverse_and_log_det(latent, context=context)
     z_back, _ = bijector.forward_and_log_det(x_latent, context=context)
     z_back = to_numpy(z_back)
@@ -221,19 +223,22 @@ def check_bijector(
     x: np.ndarray,  # A batch of events inside its domain, `(batch, *event)`
     context: np.ndarray | None = None,  # Side information, one row per event
     atol: float = 1e-4,  # Of the round trips
+    latent: np.ndarray | None = None,  # Points to invert, such as angles in [-pi, pi)
 ) -> None:
     """Test the contract of every bijector.
 
     Round trip both ways; `log_det` against a float64 finite-difference Jacobian, or one
     by automatic differentiation where the backend keeps no float64; the inverse's
     log-det as the negative of the forward one; batches of 1 and of 1,000; finite
-    gradients; the same bits from a `.keras` file; a wrong event raises.
+    gradients; the same bits from a `.keras` file; a wrong event raises. The inverse is
+    taken at normal draws, as many as `x` has rows, unless `latent` says where: a map of
+    a circle takes no others.
 
     **Raises** `AssertionError` that says which clause failed.
 
     >>> check_bijector(gf.Permute([1, 0]), np.ones((5, 2), "float32"))
     """
-    check_maps(bijector, x, context=context, atol=atol)
+    check_maps(bijector, x, context=context, atol=atol, latent=latent)
     check_layer(bijector, x, context=context)
 
 # %% ../nbs/13_testing.ipynb #check-slopes
