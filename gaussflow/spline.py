@@ -5,14 +5,17 @@
 # %% ../nbs/12_spline.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 from scipy import special
 
-from .backend import traced_once
+from .backend import traced_once, with_quick_values
 from .events import check_count
 from .scalar import ScalarBijection
 from .special import Tensor, as_float
@@ -22,14 +25,23 @@ __all__ = ['RationalQuadraticSpline']
 
 # %% ../nbs/12_spline.ipynb #spline-knots
 def spline_knots(
-    raw: Tensor,  # Raw sizes of the K bins, `(..., K)`
+    raw: Tensor | list,  # Raw sizes of the K bins, `(..., K)`, or K tensors
     bound: float,  # The knots reach from -bound to bound
     smallest: float,  # Least share of a bin
-) -> Tensor:
+) -> Tensor | list:
     """Make K + 1 increasing knots whose ends are exactly `-bound` and `bound`.
 
-    **Returns** shape `(..., K + 1)`.
+    **Returns** shape `(..., K + 1)`, or K + 1 tensors.
     """
+    if isinstance(raw, list):
+        top = functools.reduce(ops.maximum, raw)
+        sizes = [ops.exp(r - top) for r in raw]
+        total = sum(sizes)
+        shares = [smallest + (1 - len(raw) * smallest) * (s / total) for s in sizes]
+        before = itertools.accumulate(shares[:-1])
+        after = list(itertools.accumulate(shares[:0:-1]))[::-1]
+        end = ops.full_like(top, bound)
+        return [-end, *(bound * (b - a) for b, a in zip(before, after)), end]
     raw = as_float(raw)
     shares = smallest + (1 - raw.shape[-1] * smallest) * ops.softmax(raw, axis=-1)
     before = ops.cumsum(shares, axis=-1)[..., :-1]
@@ -39,10 +51,13 @@ def spline_knots(
 
 # %% ../nbs/12_spline.ipynb #spline-slopes
 def spline_slopes(
-    raw: Tensor,  # Raw slopes at the inner knots, `(..., K - 1)`
+    raw: Tensor | list,  # Raw slopes at the inner knots, `(..., K - 1)`, or K - 1
     smallest: float,  # Least slope
-) -> Tensor:
-    "Make positive slopes, 1 at both ends. **Returns** shape `(..., K + 1)`."
+) -> Tensor | list:
+    "Make positive slopes, 1 at both ends. **Returns** `(..., K + 1)`, or K + 1 tensors."
+    if isinstance(raw, list):
+        one = ops.ones_like(raw[0])
+        return [one, *(smallest + ops.softplus(r) for r in raw), one]
     inner = smallest + ops.softplus(as_float(raw))
     one = ops.ones_like(inner[..., :1])
     return ops.concatenate([one, inner, one], axis=-1)
@@ -50,13 +65,19 @@ def spline_slopes(
 # %% ../nbs/12_spline.ipynb #bin
 def at_both_ends(
     value: Tensor,  # Numbers, `(...)`, from the first edge up to the last
-    edges: Tensor,  # Increasing, `(..., K + 1)`
-    *tables: Tensor,  # What to look up, `(..., K + 1)` each
+    edges: Tensor | list,  # Increasing, `(..., K + 1)`, or K + 1 tensors
+    *tables: Tensor | list,  # What to look up, given in the same way
 ) -> list:
     """Look up entries k and k + 1 of tables, where `edges[k] <= value < edges[k + 1]`.
 
     **Returns** two tensors a table.
     """
+    if isinstance(edges, list):
+        zero, pairs = ops.zeros_like(value), itertools.pairwise(edges)
+        hits = [ops.logical_and(value >= a, value < b) for a, b in pairs]
+        choose = lambda found, case: ops.where(*case, found)
+        pick = lambda half: functools.reduce(choose, zip(hits, half), zero)
+        return [pick(half) for table in tables for half in (table[:-1], table[1:])]
     value = value[..., None]
     hit = ops.logical_and(value >= edges[..., :-1], value < edges[..., 1:])
     halves = [half for table in tables for half in (table[..., :-1], table[..., 1:])]
@@ -127,12 +148,16 @@ def outside_unchanged(
     inside: Tensor,  # Where it lies between the knots
     value: Tensor,  # What the spline makes of it, or of 0 where it lies outside
     log_slope: Tensor,  # There
-    slopes: Tensor,  # At all knots, `(..., d, K + 1)`
+    slopes: Tensor | list,  # At all knots, `(..., d, K + 1)`, or K + 1 tensors
 ) -> tuple[Tensor, Tensor]:
     "Give both results on the whole line, NaN where the number or a parameter is."
     # Bins share one softmax, so a NaN among raw sizes is in every inner knot: `value`
     # is NaN then, for numbers outside too, since 0 was looked up in their place.
-    broken = ops.any(ops.isnan(slopes), axis=-1) | ops.isnan(value) | ops.isnan(number)
+    broken = ops.isnan(value) | ops.isnan(number)
+    if isinstance(slopes, list):
+        broken = functools.reduce(operator.or_, map(ops.isnan, slopes), broken)
+    else:
+        broken = broken | ops.any(ops.isnan(slopes), axis=-1)
     value = ops.where(inside, value, number)
     log_slope = ops.where(inside, log_slope, ops.zeros_like(log_slope))
     return ops.where(broken, np.nan, value), ops.where(broken, np.nan, log_slope)
@@ -141,12 +166,13 @@ def outside_unchanged(
 @traced_once
 def spline_forward(
     x: Tensor,  # `(..., d)`
-    knots_x: Tensor,  # `(..., d, K + 1)`
-    knots_z: Tensor,  # `(..., d, K + 1)`
-    slopes: Tensor,  # `(..., d, K + 1)`
+    knots_x: Tensor | list,  # `(..., d, K + 1)`, or K + 1 tensors `(..., d)`
+    knots_z: Tensor | list,  # As many
+    slopes: Tensor | list,  # As many
 ) -> tuple[Tensor, Tensor]:
     "Map `x` to `z`, the same outside the knots. **Returns** `z`, `log dz/dx` (nats)."
-    inside = ops.abs(x) < knots_x[..., -1]
+    last = knots_x[-1] if isinstance(knots_x, list) else knots_x[..., -1]
+    inside = ops.abs(x) < last
     at = ops.where(inside, x, ops.zeros_like(x))
     x0, x1, z0, z1, *ends = at_both_ends(at, knots_x, knots_x, knots_z, slopes)
     width = x1 - x0
@@ -159,12 +185,13 @@ def spline_forward(
 @traced_once
 def spline_inverse(
     z: Tensor,  # `(..., d)`
-    knots_x: Tensor,  # `(..., d, K + 1)`
-    knots_z: Tensor,  # `(..., d, K + 1)`
-    slopes: Tensor,  # `(..., d, K + 1)`
+    knots_x: Tensor | list,  # `(..., d, K + 1)`, or K + 1 tensors `(..., d)`
+    knots_z: Tensor | list,  # As many
+    slopes: Tensor | list,  # As many
 ) -> tuple[Tensor, Tensor]:
     "Map `z` to `x`, the same outside the knots. **Returns** `x`, `log dx/dz` (nats)."
-    inside = ops.abs(z) < knots_z[..., -1]
+    last = knots_z[-1] if isinstance(knots_z, list) else knots_z[..., -1]
+    inside = ops.abs(z) < last
     at = ops.where(inside, z, ops.zeros_like(z))
     x0, x1, z0, z1, *ends = at_both_ends(at, knots_z, knots_x, knots_z, slopes)
     height = z1 - z0
@@ -177,6 +204,7 @@ def spline_inverse(
 
 # %% ../nbs/12_spline.ipynb #least-share
 LEAST = 1e-5  # of shares and slopes: below, float32 could not keep knots apart
+MOST_BINS = 16  # that are computed one by one; a compiler takes longer over more
 
 # %% ../nbs/12_spline.ipynb #check-spline
 def check_spline(
@@ -316,7 +344,14 @@ class RationalQuadraticSpline(ScalarBijection):
         return {"widths": widths, "heights": heights, "slopes": np.log(np.expm1(rise))}
 
     def forward(self, x: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
-        return spline_forward(as_float(x), *self.knots(params))
+        return self.moved(spline_forward, as_float(x), params)
 
     def inverse(self, z: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
-        return spline_inverse(as_float(z), *self.knots(params))
+        return self.moved(spline_inverse, as_float(z), params)
+
+    def moved(self, way: Callable, number: Tensor, params: Mapping) -> tuple:
+        "Both results of one direction; its bins one by one where that is quick."
+        whole = lambda number, *raw: way(number, *self.knots(dict(zip(params, raw))))
+        bins = lambda number, *raw: whole(number, *(ops.unstack(r, axis=-1) for r in raw))
+        few = self.num_bins <= MOST_BINS
+        return with_quick_values(whole, bins if few else whole)(number, *params.values())
