@@ -23,7 +23,7 @@ from keras import ops
 from .special import Tensor
 
 # %% auto #0
-__all__ = ['with_quick_values']
+__all__ = ['LONG_USE', 'LongUse', 'with_quick_values']
 
 # %% ../nbs/01_backend.ipynb #is-concrete
 def is_concrete(
@@ -306,6 +306,7 @@ class Compiled:
     ):
         self.function, self.jit_compile = function, jit_compile
         self.traces, self.ready = {}, set()  # the numbers of rows that are compiled
+        self.can_be_quicker = False  # by a compiler that takes longer
 
     def stateless(self, values: Sequence, *arrays: Any) -> Any:
         "The function with these values as the weights of whichever model is at hand."
@@ -526,19 +527,45 @@ class ByLayer(threading.local):
 
 BY_LAYER = ByLayer()
 
-# %% ../nbs/01_backend.ipynb #quick-values
+# %% ../nbs/01_backend.ipynb #long-use
+class LongUse(threading.local):
+    "Whether what is being compiled will be used for long, and could be quicker; by thread."
+
+    expected = False  # a longer compilation is worth it
+    would_help = False  # a part that was traced has a quicker way
+
+    @contextlib.contextmanager
+    def compiling(self, compiled: Compiled, expected: bool) -> Iterator[None]:
+        "Trace within this what a chunk computes; `compiled` then knows."
+        self.expected, self.would_help = expected, False
+        try:
+            yield
+        finally:
+            compiled.can_be_quicker |= self.would_help and not expected
+            self.expected = False
+
+
+LONG_USE = LongUse()
+
+
 def with_quick_values(
     function: Callable,  # Of tensors; gradients go through it
-    values: Callable,  # The same numbers, quicker, in the chunks of large requests
+    values: Callable,  # Its numbers, by a way that runs quicker and compiles longer
 ) -> Callable:
-    "Compute by `values` on JAX, where a compiler is used and no derivative is wanted."
+    """Compute by `values` on JAX in what is compiled for long use, without derivatives.
+
+    >>> double = with_quick_values(lambda x: 2 * x, lambda x: x + x)
+    >>> float(double(ops.ones(())))
+    2.0
+    """
 
     def call(*tensors):
-        # A layer compiled alone, in haste, is ready sooner by the function itself.
-        alone = BY_LAYER.kept is not None or is_concrete(tensors[0])
-        if keras.backend.backend() != "jax" or alone:
+        if keras.backend.backend() != "jax" or is_concrete(tensors[0]):
             return function(*tensors)
-        import jax
+        LONG_USE.would_help = True
+        if not LONG_USE.expected:
+            return function(*tensors)
+        import jax  # whose `custom_jvp` Keras has no name for
 
         quick = jax.custom_jvp(values)
         quick.defjvp(lambda at, changes: jax.jvp(function, at, changes))
@@ -548,6 +575,7 @@ def with_quick_values(
 
 # %% ../nbs/01_backend.ipynb #rows-of-block
 BLOCKS_TO_COMPILE = 50  # so many, run plainly, take as long as a compiler
+NUMBERS_OF_LONG_USE = 2_000_000  # take about as long as a longer compilation
 
 
 def rows_of_block(
@@ -567,7 +595,7 @@ class ChunkedRunner:
         computed_with: Callable = lambda model: model,  # What its functions depend on
     ):
         self.model, self.computed_with = weakref.ref(model), computed_with
-        self.compiled, self.by_layer, self.asked = {}, {}, {}
+        self.compiled, self.by_layer, self.asked, self.used = {}, {}, {}, {}
 
     def __call__(
         self,
@@ -584,31 +612,42 @@ class ChunkedRunner:
         if keras.backend.backend() == "torch":  # where nothing is compiled
             few = rows_of_block(arrays[0], chunk)
             return self.plainly(function, arrays, few if rows <= few else chunk)
-        compiled = self.compiled.get((name, jit_compile))
-        if compiled is None:
-            found = self.computed_with(self.model())
-            compiled = compiled_for(self.model(), found, name, function, jit_compile)
-            self.compiled[name, jit_compile] = compiled
         size = min(chunk, 10 ** max(2, math.ceil(math.log10(max(rows, 1)) - 1e-9)))
-        if size not in compiled.ready:
-            block = rows_of_block(arrays[0], chunk)
-            asked = self.asked.get(name, 0) + math.ceil(rows / block)
-            if asked < BLOCKS_TO_COMPILE:
-                self.asked[name] = asked
-                compiles = keras.backend.backend() == "jax"
-                told = announced(f"{question} layer by layer") if compiles else None
-                with told or contextlib.nullcontext():
-                    return self.plainly(function, arrays, block)
+        block = rows_of_block(arrays[0], chunk)
+        compiled, longer = self.in_tiers(name, function, jit_compile)
+        known = size in compiled.ready or size in longer.ready
+        asked = self.asked.get(name, 0) + math.ceil(rows / block)
+        if not known and asked < BLOCKS_TO_COMPILE:
+            self.asked[name] = asked
+            compiles = keras.backend.backend() == "jax"
+            told = announced(f"{question} layer by layer") if compiles else None
+            with told or contextlib.nullcontext():
+                return self.plainly(function, arrays, block)
+        self.used[name] = self.used.get(name, 0) + arrays[0].size
+        gains = compiled.can_be_quicker or not known
+        if size in longer.ready or gains and self.used[name] >= NUMBERS_OF_LONG_USE:
+            compiled = longer
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.
         alone = 0 if size in compiled.ready else 1
         on_chunk = functools.partial(self.on_chunk, compiled, arrays, size)
-        with announced(f"{question} for {size:,} rows at a time"):
+        tracing = LONG_USE.compiling(compiled, expected=compiled is longer)
+        with announced(f"{question} for {size:,} rows at a time"), tracing:
             outputs = [on_chunk(start) for start in starts[:alone]]
         compiled.ready.add(size)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             outputs += pool.map(on_chunk, starts[alone:])
         return [np.concatenate(parts) for parts in zip(*outputs)]
+
+    def in_tiers(self, name: Any, function: Callable, jit_compile: bool) -> list:
+        "What is compiled for this question: at first, and for long use."
+        for long in (False, True):
+            if (name, jit_compile, long) not in self.compiled:
+                found = self.computed_with(self.model())
+                self.compiled[name, jit_compile, long] = compiled_for(
+                    self.model(), found, (name, long), function, jit_compile
+                )
+        return [self.compiled[name, jit_compile, long] for long in (False, True)]
 
     def plainly(
         self, function: Callable, arrays: Sequence[np.ndarray], size: int

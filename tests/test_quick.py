@@ -49,6 +49,39 @@ def test_few_rows_compile_nothing_and_many_do():
         np.testing.assert_allclose(answer, whole[:n], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX has a quicker way")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_splines_in_long_use_are_compiled_by_their_quicker_way(monkeypatch, at_once):
+    asked = []
+    monkeypatch.setattr(gf.spline, "spline_knots", noted(gf.spline.spline_knots, asked))
+    enough = 1 if at_once else 3 * MANY.size
+    monkeypatch.setattr(gf.backend, "NUMBERS_OF_LONG_USE", enough)
+    flow = make(gf.make_coupling_flow, scalar=gf.RationalQuadraticSpline())
+    few = {n: np.asarray(flow.log_prob(X[:n])) for n in (1, 1000)}
+    answers = [np.asarray(flow.log_prob(MANY)) for _ in range(4)]
+    for answer in answers:
+        np.testing.assert_allclose(answer, answers[0], rtol=1e-5, atol=1e-5)
+        for n, start in few.items():
+            np.testing.assert_allclose(answer[:n], start, rtol=1e-5, atol=1e-5)
+    # One by one at once, or in the third request.
+    assert any(isinstance(raw, list) for raw in asked)
+    assert compiled(flow) == (1 if at_once else 2)
+    copy = make(gf.make_coupling_flow, scalar=gf.RationalQuadraticSpline())
+    asked.clear()
+    np.testing.assert_allclose(copy.log_prob(MANY), answers[0], rtol=1e-5, atol=1e-5)
+    assert not asked  # a copy compiles nothing
+
+
+def noted(function, calls):
+    "The function, its first arguments kept."
+
+    def call(first, *others):
+        calls.append(first)
+        return function(first, *others)
+
+    return call
+
+
 def test_a_row_s_answer_does_not_depend_on_its_company():
     flow = make(gf.make_coupling_flow, num_components=3)
     whole = np.asarray(flow.log_prob(X[:600]))
@@ -133,7 +166,8 @@ def test_what_differs_is_not_shared():
         answer = np.asarray(flow.log_prob(MANY))[:20]
         plain = np.asarray(flow.compute_log_prob(X[:20]))
         np.testing.assert_allclose(answer, plain, rtol=1e-4, atol=1e-4)
-    functions = {id(one) for f in (*flows, *own) for one in f.run.compiled.values()}
+    found = [one for f in (*flows, *own) for one in f.run.compiled.values() if one.ready]
+    functions = set(map(id, found))
     assert len(functions) == len(flows) + len(own)
 
 
