@@ -136,8 +136,12 @@ def test_clock_scales_the_stored_times(monkeypatch):
     clock = reproduce.Clock(["a", "b"])
     assert clock.whole() == "5 min"
     now = reproduce.time.perf_counter()
-    clock.start = now - 40.0
-    assert clock.left("a", 40.0) == "about 4 min left"
-    clock.done, clock.start = 100.0, now - 200.0
-    assert clock.left("b", 0.0) == "about 7 min left"  # half as fast as stored
+    clock.start = clock.begun["a"] = now - 40.0
+    assert clock.left() == "about 4 min left"
+    clock.used["a"], clock.begun["b"], clock.start = 90.0, now, now - 200.0
+    assert clock.left() == "about 7 min left"  # half as fast as stored
+    clock.used, clock.begun = {}, {"a": now - 60.0, "b": now - 60.0}
+    clock.start = now - 60.0
+    assert clock.left() == "about 90 s left"  # side by side
+    assert reproduce.Clock(["a", "b"], at_once=2).left() == "about 2 min left"
     assert reproduce.Clock(["a", "c"]).whole() == "2 min and 1 unknown"

@@ -1,5 +1,6 @@
 "Execute notebooks afresh and compare the text they print with what is stored, number by number."
 
+import itertools
 import json
 import math
 import re
@@ -43,11 +44,22 @@ def split(text: str) -> tuple[str, list[tuple[float, float]]]:
     return re.sub(r"[\s─│┌┐└┘|:=\-+]+", " ", NUMBER.sub("#", text)).strip(), numbers
 
 
+def unequal_lines(stored: str, fresh: str) -> str:
+    "The first lines that are not the same word for word, of both texts."
+    pairs = itertools.zip_longest(stored.splitlines(), fresh.splitlines(), fillvalue="")
+    unequal = [p for p in pairs if split(p[0])[0] != split(p[1])[0]] or [
+        (stored, fresh)
+    ]
+    return "; ".join(
+        f"{old.strip()[:200]!r}, {new.strip()[:200]!r}" for old, new in unequal[:3]
+    )
+
+
 def differs(stored: str, fresh: str, rtol: float = RTOL, atol: float = ATOL) -> str:
     "Why two texts differ, or an empty string."
     (words, numbers), (new_words, new_numbers) = split(stored), split(fresh)
     if words != new_words or len(numbers) != len(new_numbers):
-        return f"stored {stored.strip()[:200]!r}, fresh {fresh.strip()[:200]!r}"
+        return f"stored and fresh {unequal_lines(stored, fresh)}"
     for (old, last_place), (new, _) in zip(numbers, new_numbers, strict=True):
         # 0.315 prints as 0.31 or 0.32: rounding alone moves the last decimal by one.
         if not math.isclose(

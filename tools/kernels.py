@@ -118,6 +118,8 @@ def be_kernel(line: socket.socket) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_the_other, daemon=True).start()
+    # pandas asked when it was imported, and found no notebook; this is what it sets in one.
+    importlib.import_module("pandas").set_option("display.max_columns", 20)
     from ipykernel import kernelapp
 
     code = 1

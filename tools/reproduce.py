@@ -8,21 +8,24 @@ adds `source`, the number that the source notebook prints. `--full` first makes 
 import argparse
 import base64
 import json
+import os
 import re
-import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import books as nb
 import compare_outputs
 import nbformat
 
-COLLECT = (
-    "import json; print(json.dumps(globals().get('results', []), "
-    "default=lambda value: value.tolist()))"
-)
+COLLECT = """
+import json, resource
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+made = {"rows": globals().get("results", []), "seconds": sum(u.ru_utime + u.ru_stime for u in used)}
+print(json.dumps(made, default=lambda value: value.tolist()))
+"""
 TARGET = re.compile(r"^\s*(<=|>=|<|>|≤|≥)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)", re.I)
 
 STORED = nb.ROOT / "benchmarks/results"
@@ -83,12 +86,6 @@ def stored_seconds() -> dict[str, float]:
     return json.loads(path.read_text())["seconds"] if path.exists() else {}
 
 
-def processor_seconds() -> float:
-    "What the kernels that have ended used."
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def store_seconds(found: dict[str, float]) -> None:
     "Renew the stored times of the tutorials that were run."
     seconds = stored_seconds() | {name: round(value) for name, value in found.items()}
@@ -104,10 +101,11 @@ def minutes(seconds: float) -> str:
 class Clock:
     "How long the rest takes: the stored times, scaled by how this machine did so far."
 
-    def __init__(self, names: list[str]) -> None:
-        self.stored, self.names = stored_seconds(), names
-        self.start, self.done = time.perf_counter(), 0.0
-        self.used: dict[str, float] = {}
+    def __init__(self, names: list[str], at_once: int = 1) -> None:
+        self.stored, self.names, self.at_once = stored_seconds(), names, at_once
+        self.start = time.perf_counter()
+        self.begun: dict[str, float] = {}  # when each tutorial was
+        self.used: dict[str, float] = {}  # processor seconds of those that have ended
 
     def whole(self) -> str:
         "The stored time of all, as text."
@@ -115,16 +113,17 @@ class Clock:
         unknown = len(self.names) - len(known)
         return minutes(sum(known)) + (f" and {unknown} unknown" if unknown else "")
 
-    def left(self, name: str, used: float) -> str:
-        "The time left after `used` seconds of the tutorial `name`, as text."
+    def left(self) -> str:
+        "The time left, as text."
         if not self.stored:
             return ""
-        here = self.stored.get(name, used)
-        later = self.names[self.names.index(name) + 1 :]
-        rest = max(here - used, 0) + sum(self.stored.get(n, 0) for n in later)
-        past = self.done + min(used, here)
-        passed = time.perf_counter() - self.start
-        pace = passed / past if past > 30 else 1.0
+        now, past, rest = time.perf_counter(), 0.0, 0.0
+        for name in self.names:
+            known = self.stored.get(name, 0)
+            ended = name in self.used
+            gone = known if ended else min(now - self.begun.get(name, now), known)
+            past, rest = past + gone, rest + known - gone
+        pace = (now - self.start) / past if past > 30 else 1 / self.at_once
         return f"about {minutes(rest * pace)} left"
 
 
@@ -155,22 +154,21 @@ def reproduce(
 ) -> tuple[list[dict], list[str]]:
     "Run one tutorial, keep what it made, and return its rows and where it differs from what is stored."
     start, clock = time.perf_counter(), clock or Clock([path.stem])
-    before = processor_seconds()
+    clock.begun[path.stem] = start
 
     def progress(i: int, n: int, cell: object) -> None:
         if cell.cell_type == "code":
             used = time.perf_counter() - start
             print(
                 f"{path.stem}  cell {i + 1:3d}/{n}  {used:6.0f} s  {cell.id:22}"
-                f"  {clock.left(path.stem, used)}".rstrip(),
+                f"  {clock.left()}".rstrip(),
                 flush=True,
             )
 
     book, printed = nb.execute(path, extra=COLLECT, each=progress)
-    rows = json.loads(printed.strip().splitlines()[-1])
+    made = json.loads(printed.strip().splitlines()[-1])
+    rows, clock.used[path.stem] = made["rows"], made["seconds"]
     pictures = save(book, rows, out / path.stem)
-    clock.done += clock.stored.get(path.stem, 0)
-    clock.used[path.stem] = processor_seconds() - before
     print(
         f"{path.stem}: {pictures} figures, {len(rows)} numbers, {time.perf_counter() - start:.0f} s",
         flush=True,
@@ -218,21 +216,31 @@ def main() -> None:
         action="store_true",
         help="store the processor seconds of what was run, for the time left",
     )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="how many tutorials run side by side; two where there are two cores",
+    )
     args = parser.parse_args()
     if args.full:
         make_stored()
     tutorials = nb.select(args.names, only="tutorial")
-    clock = Clock([path.stem for path in tutorials])
+    clock = Clock([path.stem for path in tutorials], args.at_once)
     print(
-        f"{len(tutorials)} tutorials, {clock.whole()} as last measured; "
-        f"results in {args.out.name}/",
+        f"{len(tutorials)} tutorials, {args.at_once} at once, {clock.whole()} of one core "
+        f"as last measured; results in {args.out.name}/",
         flush=True,
     )
-    runs = {path.stem: reproduce(path, args.out, clock) for path in tutorials}
+    ordered = compare_outputs.longest_first(tutorials, clock.stored)
+    with ThreadPoolExecutor(args.at_once) as pool:
+        made = pool.map(lambda path: reproduce(path, args.out, clock), ordered)
+        found = dict(zip(ordered, made))
+    runs = {path.stem: found[path] for path in tutorials}
     if args.store_times:
         store_seconds(clock.used)
     complaints = [c for _, some in runs.values() for c in some]
-    rows = [row for found, _ in runs.values() for row in found]
+    rows = [row for some, _ in runs.values() for row in some]
     ours = [row for row in rows if row.get("source") is None]
     beside = [row for row in rows if row.get("source") is not None]
     tables = "\n\n".join(table(part) for part in (ours, beside) if part)
