@@ -529,7 +529,7 @@ BY_LAYER = ByLayer()
 
 # %% ../nbs/01_backend.ipynb #long-use
 class LongUse(threading.local):
-    "Whether what is being compiled will be used for long, and could be quicker; by thread."
+    "Whether what is being compiled is for long use, and could be quicker; by thread."
 
     expected = False  # a longer compilation is worth it
     would_help = False  # a part that was traced has a quicker way
@@ -549,10 +549,10 @@ LONG_USE = LongUse()
 
 
 def with_quick_values(
-    function: Callable,  # Of tensors; gradients go through it
-    values: Callable,  # Its numbers, by a way that runs quicker and compiles longer
+    function: Callable,  # Of tensors
+    values: Callable,  # The same, by a way that runs quicker and compiles longer
 ) -> Callable:
-    """Compute by `values` on JAX in what is compiled for long use, without derivatives.
+    """Choose `values` in what is compiled for long use.
 
     >>> double = with_quick_values(lambda x: 2 * x, lambda x: x + x)
     >>> float(double(ops.ones(())))
@@ -560,16 +560,8 @@ def with_quick_values(
     """
 
     def call(*tensors):
-        if keras.backend.backend() != "jax" or is_concrete(tensors[0]):
-            return function(*tensors)
         LONG_USE.would_help = True
-        if not LONG_USE.expected:
-            return function(*tensors)
-        import jax  # whose `custom_jvp` Keras has no name for
-
-        quick = jax.custom_jvp(values)
-        quick.defjvp(lambda at, changes: jax.jvp(function, at, changes))
-        return quick(*map(ops.convert_to_tensor, tensors))
+        return (values if LONG_USE.expected else function)(*tensors)
 
     return call
 
@@ -625,7 +617,7 @@ class ChunkedRunner:
                 return self.plainly(function, arrays, block)
         self.used[name] = self.used.get(name, 0) + arrays[0].size
         gains = compiled.can_be_quicker or not known
-        if size in longer.ready or gains and self.used[name] >= NUMBERS_OF_LONG_USE:
+        if size in longer.ready or (gains and self.used[name] >= NUMBERS_OF_LONG_USE):
             compiled = longer
         starts = list(range(0, max(rows, 1), size))
         # The first call traces and compiles, before there are threads.

@@ -21,7 +21,7 @@ from .scalar import ScalarBijection
 from .special import Tensor, as_float
 
 # %% auto #0
-__all__ = ['RationalQuadraticSpline']
+__all__ = ['MOST_BINS', 'RationalQuadraticSpline']
 
 # %% ../nbs/12_spline.ipynb #spline-knots
 def spline_knots(
@@ -54,7 +54,7 @@ def spline_slopes(
     raw: Tensor | list,  # Raw slopes at the inner knots, `(..., K - 1)`, or K - 1
     smallest: float,  # Least slope
 ) -> Tensor | list:
-    "Make positive slopes, 1 at both ends. **Returns** `(..., K + 1)`, or K + 1 tensors."
+    "Make positive slopes, 1 at both ends. **Returns** `(..., K + 1)`, or so many."
     if isinstance(raw, list):
         one = ops.ones_like(raw[0])
         return [one, *(smallest + ops.softplus(r) for r in raw), one]
@@ -204,7 +204,6 @@ def spline_inverse(
 
 # %% ../nbs/12_spline.ipynb #least-share
 LEAST = 1e-5  # of shares and slopes: below, float32 could not keep knots apart
-MOST_BINS = 16  # that are computed one by one; a compiler takes longer over more
 
 # %% ../nbs/12_spline.ipynb #check-spline
 def check_spline(
@@ -274,6 +273,9 @@ def raw_sizes(
     return np.log(np.maximum(free, 1e-6))
 
 # %% ../nbs/12_spline.ipynb #spline
+MOST_BINS = 16  # that are computed one by one; a compiler takes longer over more
+
+
 @keras.saving.register_keras_serializable(package="gaussflow")
 class RationalQuadraticSpline(ScalarBijection):
     """A monotone spline of K rational-quadratic pieces on `[-bound, bound]`.
@@ -352,6 +354,10 @@ class RationalQuadraticSpline(ScalarBijection):
     def moved(self, way: Callable, number: Tensor, params: Mapping) -> tuple:
         "Both results of one direction; its bins one by one where that is quick."
         whole = lambda number, *raw: way(number, *self.knots(dict(zip(params, raw))))
-        bins = lambda number, *raw: whole(number, *(ops.unstack(r, axis=-1) for r in raw))
+        bins = lambda number, *raw: whole(
+            number, *(ops.unstack(r, axis=-1) for r in raw)
+        )
         few = self.num_bins <= MOST_BINS
-        return with_quick_values(whole, bins if few else whole)(number, *params.values())
+        return with_quick_values(whole, bins if few else whole)(
+            number, *params.values()
+        )

@@ -166,7 +166,9 @@ def test_what_differs_is_not_shared():
         answer = np.asarray(flow.log_prob(MANY))[:20]
         plain = np.asarray(flow.compute_log_prob(X[:20]))
         np.testing.assert_allclose(answer, plain, rtol=1e-4, atol=1e-4)
-    found = [one for f in (*flows, *own) for one in f.run.compiled.values() if one.ready]
+    found = [
+        one for f in (*flows, *own) for one in f.run.compiled.values() if one.ready
+    ]
     functions = set(map(id, found))
     assert len(functions) == len(flows) + len(own)
 
