@@ -64,11 +64,12 @@ def run_speed(args, settings):
 
 
 def run_transform(args, settings):
-    from benchmarks.transform import measure_transform
+    from benchmarks.transform import measure_bins, measure_transform
 
     machine, figures = about(), {}
     for d in args.dims:
-        figures |= measure_transform(max(d // 2, 1), settings)
+        moved = max(d // 2, 1)
+        figures |= measure_transform(moved, settings) | measure_bins(moved, settings)
     return figures, machine
 
 

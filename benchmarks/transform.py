@@ -1,6 +1,7 @@
-"""The mixture-CDF transform alone, forward and gradient.
+"""The scalar transforms alone.
 
-Exact tails against the clipped textbook formulas.
+The mixture's, forward and gradient, with exact tails against the clipped textbook
+formulas; and the spline's, with its bins as one tensor and one by one.
 """
 
 import keras
@@ -90,3 +91,36 @@ def measure_transform(d, settings, num_components=8, batch=512):
         }
         figures[f"ratio_{suffix}"] = ratio(times["ours"], times["naive"])
     return {f"transform_d{d}_{key}": value for key, value in figures.items()}
+
+
+def measure_bins(d, settings, num_bins=8, batch=1600):
+    """Return ms per forward map of a spline of d moved dimensions, compiled.
+
+    Its bins are one tensor, or one tensor each, which is the quicker way of long use.
+    """
+    from gaussflow.backend import compile_method
+    from gaussflow.spline import RationalQuadraticSpline, spline_forward
+
+    scalar, rng = RationalQuadraticSpline(num_bins), np.random.default_rng(0)
+    names = ("widths", "heights", "slopes")
+    sizes = [scalar.param_sizes[name] for name in names]
+    arrays = [2 * rng.normal(size=(batch, d))]
+    arrays += [rng.normal(size=(batch, d, size)) for size in sizes]
+    arrays = [a.astype("float32") for a in arrays]
+
+    def as_one(x, *raw):
+        return spline_forward(x, *scalar.knots(dict(zip(names, raw))))
+
+    def one_by_one(x, *raw):
+        return as_one(x, *(ops.unstack(r, axis=-1) for r in raw))
+
+    figures, clocked = {}, {}
+    for name, way in (("as_one", as_one), ("one_by_one", one_by_one)):
+        compiled = compile_method(None, way, True)
+        run = lambda c=compiled: [ops.convert_to_numpy(t) for t in c(*arrays)]
+        figures[f"{name}_first_call_s"] = round(seconds(run), 3)
+        clocked[name] = lambda r=run: 1e3 * min(seconds(r) for _ in range(10))
+    times = take_turns(clocked, settings["repeats"])
+    figures |= {f"{name}_ms": summary(values) for name, values in times.items()}
+    figures["ratio"] = ratio(times["one_by_one"], times["as_one"])
+    return {f"bins_d{d}_{key}": value for key, value in figures.items()}

@@ -23,7 +23,7 @@ from keras import ops
 from .special import Tensor
 
 # %% auto #0
-__all__ = ['LONG_USE', 'LongUse', 'with_quick_values']
+__all__ = []
 
 # %% ../nbs/01_backend.ipynb #is-concrete
 def is_concrete(
@@ -537,12 +537,13 @@ class LongUse(threading.local):
     @contextlib.contextmanager
     def compiling(self, compiled: Compiled, expected: bool) -> Iterator[None]:
         "Trace within this what a chunk computes; `compiled` then knows."
+        before = self.expected, self.would_help
         self.expected, self.would_help = expected, False
         try:
             yield
         finally:
             compiled.can_be_quicker |= self.would_help and not expected
-            self.expected = False
+            self.expected, self.would_help = before
 
 
 LONG_USE = LongUse()
@@ -637,13 +638,14 @@ class ChunkedRunner:
 
     def in_tiers(self, name: Any, function: Callable, jit_compile: bool) -> list:
         "What is compiled for this question: at first, and for long use."
-        for long in (False, True):
-            if (name, jit_compile, long) not in self.compiled:
-                found = self.computed_with(self.model())
-                self.compiled[name, jit_compile, long] = compiled_for(
-                    self.model(), found, (name, long), function, jit_compile
-                )
-        return [self.compiled[name, jit_compile, long] for long in (False, True)]
+        if (name, jit_compile) not in self.compiled:
+            model = self.model()
+            found = self.computed_with(model)
+            self.compiled[name, jit_compile] = [
+                compiled_for(model, found, (name, long), function, jit_compile)
+                for long in (False, True)
+            ]
+        return self.compiled[name, jit_compile]
 
     def plainly(
         self, function: Callable, arrays: Sequence[np.ndarray], size: int

@@ -19,6 +19,8 @@ from gaussflow.spline import (
     spline_forward,
     spline_inverse,
     spline_knots,
+    spline_slopes,
+    through_knots,
 )
 
 # %% auto #0
@@ -81,16 +83,15 @@ class CircularSpline(ScalarBijection):
         "Make knots in x, in z and slopes. **Shapes** `(..., d, num_bins + 1)` each."
         knots_x = spline_knots(params["widths"], np.pi, self.min_bin_width)
         knots_z = spline_knots(params["heights"], np.pi, self.min_bin_height)
-        slopes = self.min_slope + ops.softplus(as_float(params["slopes"]))
-        slopes = ops.concatenate([slopes, slopes[..., :1]], axis=-1)
+        slopes = spline_slopes(params["slopes"], self.min_slope, closed=True)
         return knots_x, knots_z, slopes
 
     def forward(self, x: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
         turned = wrap_angles(as_float(x) + params["shift"][..., 0])
-        return spline_forward(turned, *self.knots(params))
+        return through_knots(self, spline_forward, turned, params)
 
     def inverse(self, z: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
-        turned, log_slope = spline_inverse(wrap_angles(z), *self.knots(params))
+        turned, log_slope = through_knots(self, spline_inverse, wrap_angles(z), params)
         return wrap_angles(turned - params["shift"][..., 0]), log_slope
 
     def fit(self, x: np.ndarray, seed: int | Sequence[int] = 0, **options) -> dict:

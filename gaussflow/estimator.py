@@ -59,6 +59,7 @@ from gaussflow.events import (
     check_weights,
     column_names,
     counted,
+    is_date,
     read_column,
     read_frame,
 )
@@ -1235,11 +1236,14 @@ def refuse_words(
         except ValueError:
             kinds[str(label)] = str(X[label].dtype)
     if kinds:
+        words = (
+            "name words in FlowDensity(categorical=[...]), give what is known to "
+            f"ConditionalFlowDensity as its X, or leave it out; {GIVE_DAYS}"
+        )
         raise ValueError(
             f"Expected numbers in X, received {', '.join(kinds.values())} in "
-            f"{spell_columns(list(kinds))}: a density of numbers has no place for "
-            "words. Name them in FlowDensity(categorical=[...]), give what is known to "
-            f"ConditionalFlowDensity as its X, or leave them out; {GIVE_DAYS}"
+            f"{spell_columns(list(kinds))}: "
+            f"{GIVE_DAYS if all(map(is_date, kinds.values())) else words}"
         )
 
 # %% ../nbs/50_estimator.ipynb #read-table

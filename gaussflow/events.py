@@ -33,6 +33,17 @@ def column_names(
 GIVE_DAYS = "give dates as days since a start, and durations as days"
 
 
+def is_date(
+    dtype: Any,  # Of a column of pandas or polars
+) -> bool:
+    """Whether a column holds dates or durations.
+
+    >>> is_date("datetime64[ns, UTC]"), is_date("Duration(time_unit='us')"), is_date("str")
+    (True, True, False)
+    """
+    return str(dtype).lower().startswith(("date", "timedelta", "duration"))
+
+
 def counted(number: int, word: str) -> str:
     """Put a number before its word.
 
@@ -61,10 +72,13 @@ def read_column(column: Any, name: str, label: str) -> np.ndarray:
             filled = [np.nan if v is None else v for v in values.tolist()]
             return np.array(filled, "float64")
     if values.dtype.kind not in "biuf":
+        words = (
+            "give it as a context, one column of 0 and 1 for each value, or leave it "
+            f"out; {GIVE_DAYS}"
+        )
         raise ValueError(
-            f"Expected numbers in column {label!r} of {name}, received {kind}: give "
-            "it as a context, one column of 0 and 1 for each value, encode it as "
-            f"numbers, or leave it out; {GIVE_DAYS}"
+            f"Expected numbers in column {label!r} of {name}, received {kind}: "
+            f"{GIVE_DAYS if is_date(kind) else words}"
         )
     return values
 

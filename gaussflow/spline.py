@@ -21,7 +21,7 @@ from .scalar import ScalarBijection
 from .special import Tensor, as_float
 
 # %% auto #0
-__all__ = ['MOST_BINS', 'RationalQuadraticSpline']
+__all__ = ['RationalQuadraticSpline']
 
 # %% ../nbs/12_spline.ipynb #spline-knots
 def spline_knots(
@@ -53,12 +53,16 @@ def spline_knots(
 def spline_slopes(
     raw: Tensor | list,  # Raw slopes at the inner knots, `(..., K - 1)`, or K - 1
     smallest: float,  # Least slope
+    closed: bool = False,  # On a circle: K slopes, the first at both ends
 ) -> Tensor | list:
     "Make positive slopes, 1 at both ends. **Returns** `(..., K + 1)`, or so many."
     if isinstance(raw, list):
-        one = ops.ones_like(raw[0])
-        return [one, *(smallest + ops.softplus(r) for r in raw), one]
+        inner = [smallest + ops.softplus(r) for r in raw]
+        one = ops.ones_like(inner[0])
+        return [*inner, inner[0]] if closed else [one, *inner, one]
     inner = smallest + ops.softplus(as_float(raw))
+    if closed:
+        return ops.concatenate([inner, inner[..., :1]], axis=-1)
     one = ops.ones_like(inner[..., :1])
     return ops.concatenate([one, inner, one], axis=-1)
 
@@ -202,6 +206,24 @@ def spline_inverse(
     x = nearer_end(x0, x1, left, right)
     return outside_unchanged(z, inside, x, -log_slope, slopes)
 
+# %% ../nbs/12_spline.ipynb #through-knots
+MOST_BINS = 16  # that are computed one by one; a compiler takes longer over more
+
+
+def through_knots(
+    scalar: ScalarBijection,  # Has `knots`, of these parameters
+    way: Callable,  # `spline_forward` or `spline_inverse`
+    number: Tensor,  # `(..., d)`
+    params: Mapping,  # Raw widths, heights and slopes
+) -> tuple[Tensor, Tensor]:
+    "Map numbers one way; the bins one by one in what is compiled for long use."
+    names = ("widths", "heights", "slopes")
+    whole = lambda number, *raw: way(number, *scalar.knots(dict(zip(names, raw))))
+    bins = lambda number, *raw: whole(number, *(ops.unstack(r, axis=-1) for r in raw))
+    few = params["widths"].shape[-1] <= MOST_BINS
+    move = with_quick_values(whole, bins) if few else whole
+    return move(number, *(params[name] for name in names))
+
 # %% ../nbs/12_spline.ipynb #least-share
 LEAST = 1e-5  # of shares and slopes: below, float32 could not keep knots apart
 
@@ -273,9 +295,6 @@ def raw_sizes(
     return np.log(np.maximum(free, 1e-6))
 
 # %% ../nbs/12_spline.ipynb #spline
-MOST_BINS = 16  # that are computed one by one; a compiler takes longer over more
-
-
 @keras.saving.register_keras_serializable(package="gaussflow")
 class RationalQuadraticSpline(ScalarBijection):
     """A monotone spline of K rational-quadratic pieces on `[-bound, bound]`.
@@ -346,18 +365,7 @@ class RationalQuadraticSpline(ScalarBijection):
         return {"widths": widths, "heights": heights, "slopes": np.log(np.expm1(rise))}
 
     def forward(self, x: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
-        return self.moved(spline_forward, as_float(x), params)
+        return through_knots(self, spline_forward, as_float(x), params)
 
     def inverse(self, z: Tensor, params: Mapping) -> tuple[Tensor, Tensor]:
-        return self.moved(spline_inverse, as_float(z), params)
-
-    def moved(self, way: Callable, number: Tensor, params: Mapping) -> tuple:
-        "Both results of one direction; its bins one by one where that is quick."
-        whole = lambda number, *raw: way(number, *self.knots(dict(zip(params, raw))))
-        bins = lambda number, *raw: whole(
-            number, *(ops.unstack(r, axis=-1) for r in raw)
-        )
-        few = self.num_bins <= MOST_BINS
-        return with_quick_values(whole, bins if few else whole)(
-            number, *params.values()
-        )
+        return through_knots(self, spline_inverse, as_float(z), params)

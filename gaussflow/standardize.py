@@ -148,7 +148,7 @@ class Standardize(Bijector):
             np.where(kept, 0.0, moments.mean),
             np.where(kept, 1.0, moments.spread),
         )
-        lost = moments.rounding > 1e-4 * scale
+        lost = moments.rounding > 2e-5 * scale
         offset = np.where(
             lost & (self.compute_dtype == "float32"), np.float32(mean), 0.0
         )

@@ -180,6 +180,7 @@ def test_a_tiny_run_writes_what_pages_read(tmp_path):
     assert set(transform["about"]) >= ABOUT
     assert transform["settings"]["repeats"] == 1
     assert transform["figures"]["transform_d1_ratio_xla"]["median"] > 0
+    assert transform["figures"]["bins_d1_ratio"]["median"] > 0
 
 
 def test_speed_measures_ours_against_naive():

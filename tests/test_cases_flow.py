@@ -102,6 +102,22 @@ def test_case_02_plain_routes_keep_the_digits_or_refuse():
 
 
 @contract
+def test_case_02_a_month_of_seconds_keeps_its_seconds():
+    "There float32's numbers are 128 apart, a ten-thousandth of the spread."
+    time = 1.7e9 + 30 * 86400 * np.random.default_rng(0).uniform(size=(400, 1))
+    flow = gf.NormalizingFlow([gf.Standardize(), gf.Marginal(gf.Affine())], 1)
+    flow.adapt(time)
+    near = time.mean() + time.std() + 10 * np.arange(40.0)[:, None]
+    z = (near[:, 0] - time.mean()) / time.std()
+    exact = -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - np.log(time.std())
+    found = numpy(flow.log_prob(near))
+    np.testing.assert_allclose(found, exact, atol=2e-5)
+    assert (np.diff(found) < 0).all()
+    samples = numpy(flow.sample(1000, seed=0))
+    assert samples.dtype == np.float64 and len(np.unique(samples)) > 990
+
+
+@contract
 def test_case_02_whole_numbers_that_float32_holds_are_not_wide():
     years = np.repeat([2020.0, 2021.0, 2024.0], 20)[:, None]
     for dtype in ("float32", "float64", "int64"):

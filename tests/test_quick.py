@@ -28,13 +28,18 @@ def make(kind=gf.make_real_nvp, **options):
     return flow
 
 
+def functions(flow):
+    "What the whole flow has compiled, at first and for long use."
+    return [one for tiers in flow.run.compiled.values() for one in tiers if one.ready]
+
+
 def compiled(flow):
-    "How many functions of the whole flow have been compiled."
-    return sum(len(one.ready) for one in flow.run.compiled.values())
+    "How many of them there are, each size counted."
+    return sum(len(one.ready) for one in functions(flow))
 
 
 def traces(flow):
-    return sum(len(one.traces) for one in flow.run.compiled.values())
+    return sum(len(one.traces) for one in functions(flow))
 
 
 @compiles
@@ -49,16 +54,41 @@ def test_few_rows_compile_nothing_and_many_do():
         np.testing.assert_allclose(answer, whole[:n], rtol=1e-5, atol=1e-5)
 
 
+SPLINES = {
+    "spline": lambda: make(
+        gf.make_coupling_flow, scalar=gf.RationalQuadraticSpline(), hidden=(8,)
+    ),
+    "circle": lambda: make_circle(gf.CircularSpline()),
+}
+
+
+def make_circle(scalar):
+    keras.utils.set_random_seed(0)
+    flow = gf.NormalizingFlow(
+        [gf.Marginal(scalar, context_hidden=None)], 4, base=gf.UniformAngles(range(4))
+    )
+    flow.build((None, 4))
+    for weight in flow.trainable_variables:
+        weight.assign_add(0.3 * keras.random.normal(weight.shape, seed=1))
+    return flow
+
+
+@pytest.mark.contract
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX has a quicker way")
+@pytest.mark.parametrize("kind", SPLINES)
 @pytest.mark.parametrize("at_once", [False, True])
-def test_splines_in_long_use_are_compiled_by_their_quicker_way(monkeypatch, at_once):
-    asked = []
-    monkeypatch.setattr(gf.spline, "spline_knots", noted(gf.spline.spline_knots, asked))
+def test_splines_in_long_use_are_compiled_by_their_quicker_way(
+    monkeypatch, at_once, kind
+):
+    asked, x, many = [], np.tanh(X), np.tanh(MANY)
+    noting = noted(gf.spline.spline_slopes, asked)
+    for module in (gf.spline, gf.circular):
+        monkeypatch.setattr(module, "spline_slopes", noting)
     enough = 1 if at_once else 3 * MANY.size
     monkeypatch.setattr(gf.backend, "NUMBERS_OF_LONG_USE", enough)
-    flow = make(gf.make_coupling_flow, scalar=gf.RationalQuadraticSpline())
-    few = {n: np.asarray(flow.log_prob(X[:n])) for n in (1, 1000)}
-    answers = [np.asarray(flow.log_prob(MANY)) for _ in range(4)]
+    flow = SPLINES[kind]()
+    few = {n: np.asarray(flow.log_prob(x[:n])) for n in (1, 1000)}
+    answers = [np.asarray(flow.log_prob(many)) for _ in range(4)]
     for answer in answers:
         np.testing.assert_allclose(answer, answers[0], rtol=1e-5, atol=1e-5)
         for n, start in few.items():
@@ -66,18 +96,32 @@ def test_splines_in_long_use_are_compiled_by_their_quicker_way(monkeypatch, at_o
     # One by one at once, or in the third request.
     assert any(isinstance(raw, list) for raw in asked)
     assert compiled(flow) == (1 if at_once else 2)
-    copy = make(gf.make_coupling_flow, scalar=gf.RationalQuadraticSpline())
     asked.clear()
-    np.testing.assert_allclose(copy.log_prob(MANY), answers[0], rtol=1e-5, atol=1e-5)
+    copy = SPLINES[kind]()
+    np.testing.assert_allclose(copy.log_prob(many), answers[0], rtol=1e-5, atol=1e-5)
     assert not asked  # a copy compiles nothing
+    flow.compile("sgd")
+    flow.fit(x[:100], verbose=0)
+    assert asked and not any(isinstance(raw, list) for raw in asked)
+
+
+@pytest.mark.contract
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX has a quicker way")
+def test_what_has_no_quicker_way_is_compiled_once(monkeypatch):
+    monkeypatch.setattr(gf.backend, "NUMBERS_OF_LONG_USE", 3 * MANY.size)
+    many_bins = gf.RationalQuadraticSpline(num_bins=17)
+    for flow in (make(), make(gf.make_coupling_flow, scalar=many_bins)):
+        for _ in range(4):
+            flow.log_prob(MANY)
+        assert compiled(flow) == 1
 
 
 def noted(function, calls):
     "The function, its first arguments kept."
 
-    def call(first, *others):
+    def call(first, *others, **options):
         calls.append(first)
-        return function(first, *others)
+        return function(first, *others, **options)
 
     return call
 
@@ -166,11 +210,8 @@ def test_what_differs_is_not_shared():
         answer = np.asarray(flow.log_prob(MANY))[:20]
         plain = np.asarray(flow.compute_log_prob(X[:20]))
         np.testing.assert_allclose(answer, plain, rtol=1e-4, atol=1e-4)
-    found = [
-        one for f in (*flows, *own) for one in f.run.compiled.values() if one.ready
-    ]
-    functions = set(map(id, found))
-    assert len(functions) == len(flows) + len(own)
+    found = {id(one) for flow in (*flows, *own) for one in functions(flow)}
+    assert len(found) == len(flows) + len(own)
 
 
 def test_a_layer_written_anew_is_not_taken_for_the_old_one():

@@ -97,23 +97,43 @@ def test_a_dead_kernel_says_why(tutorial):
 
 @pytest.mark.skipif(not kernels.can_fork(), reason="kernels start in the ordinary way")
 def test_forked_kernels_know_nothing_of_each_other(tutorial, monkeypatch):
-    monkeypatch.setattr(kernels, "PRELOAD", ("ipykernel.kernelapp",))
+    monkeypatch.setattr(kernels, "PRELOAD", ("ipykernel.kernelapp", "pandas"))
     monkeypatch.setattr(kernels, "SERVERS", {})
     book = nbformat.read(tutorial, as_version=4)
-    book.cells[2].source = "print(os.getcwd(), 'kept' in vars()); kept = os.getpid()"
+    book.cells[2].source = """import pandas
+columns = pandas.get_option("display.max_columns")
+print(os.getcwd(), 'kept' in vars(), columns); kept = os.getpid()"""
     nbformat.write(book, tutorial)
     execute = lambda: books.execute(
         tutorial, "print(kept)", prepare=kernels.fork_kernels
     )
     (first, one), (second, other) = execute(), execute()
     for run in (first, second):
-        assert run.cells[2].outputs[0].text == f"{tutorial.parent} False\n"
+        assert run.cells[2].outputs[0].text == f"{tutorial.parent} False 20\n"
         assert run.cells[3].outputs[-1].data["image/png"]
     assert int(one) != int(other)
     book.cells[2].source = "os.write(2, b'out of luck'); os._exit(1)"
     nbformat.write(book, tutorial)
     with pytest.raises(RuntimeError, match="out of luck"):
         execute()
+
+
+def test_a_tutorial_that_fails_is_named_and_the_others_are_kept(
+    tutorial, tmp_path, monkeypatch, capsys
+):
+    bad = tutorial.with_name("22_bad.ipynb")
+    cells = [new_code_cell("1 / 0", id="broken")]
+    nbformat.write(new_notebook(cells=cells), bad)
+    monkeypatch.setattr(books, "select", lambda names, only: [bad, tutorial])
+    out = tmp_path / "results"
+    monkeypatch.setattr("sys.argv", ["reproduce.py", "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "22_bad: FAILED" in said and "division by zero" in said
+    assert "1 of 1 targets met\nfailed: 22_bad" in said
+    assert (out / "21_flow/results.json").exists()
 
 
 def test_names_choose_notebooks():

@@ -223,6 +223,8 @@ def main() -> None:
         help="how many tutorials run side by side; two where there are two cores",
     )
     args = parser.parse_args()
+    if args.at_once < 1:
+        parser.error(f"Expected --at-once of at least 1, received {args.at_once}")
     if args.full:
         make_stored()
     tutorials = nb.select(args.names, only="tutorial")
@@ -233,9 +235,19 @@ def main() -> None:
         flush=True,
     )
     ordered = compare_outputs.longest_first(tutorials, clock.stored)
+    failed = {}
+
+    def run(path: Path) -> tuple[list[dict], list[str]]:
+        "One tutorial; one that fails is named at once, and the others go on."
+        try:
+            return reproduce(path, args.out, clock)
+        except Exception as error:
+            failed[path.stem] = compare_outputs.TERMINAL.sub("", str(error)).strip()
+            print(f"{path.stem}: FAILED\n{failed[path.stem][-1500:]}", flush=True)
+            return [], []
+
     with ThreadPoolExecutor(args.at_once) as pool:
-        made = pool.map(lambda path: reproduce(path, args.out, clock), ordered)
-        found = dict(zip(ordered, made))
+        found = dict(zip(ordered, pool.map(run, ordered)))
     runs = {path.stem: found[path] for path in tutorials}
     if args.store_times:
         store_seconds(clock.used)
@@ -254,9 +266,10 @@ def main() -> None:
     missed = sum(is_met(row) is False for row in rows)
     held = sum(is_met(row) is not None for row in rows)
     print(f"\n{tables}\n\n{held - missed} of {held} targets met")
-    sys.exit(
-        bool(args.compare and complaints)
-    )  # a missed target is a result, shown above and on its page
+    if failed:
+        print(f"failed: {', '.join(sorted(failed))}")
+    # a missed target is a result, shown above and on its page
+    sys.exit(bool(failed or (args.compare and complaints)))
 
 
 if __name__ == "__main__":
