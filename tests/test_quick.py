@@ -80,7 +80,7 @@ def make_circle(scalar):
 def test_splines_in_long_use_are_compiled_by_their_quicker_way(
     monkeypatch, at_once, kind
 ):
-    asked, x, many = [], np.tanh(X), np.tanh(MANY)
+    asked, x, many = [], 3.1 * np.tanh(X), 3.1 * np.tanh(MANY)
     noting = noted(gf.spline.spline_slopes, asked)
     for module in (gf.spline, gf.circular):
         monkeypatch.setattr(module, "spline_slopes", noting)
