@@ -38,8 +38,8 @@ def is_date(
 ) -> bool:
     """Whether a column holds dates or durations.
 
-    >>> is_date("datetime64[ns, UTC]"), is_date("Duration(time_unit='us')"), is_date("str")
-    (True, True, False)
+    >>> [is_date(t) for t in ("datetime64[ns, UTC]", "Duration(time_unit='us')", "str")]
+    [True, True, False]
     """
     return str(dtype).lower().startswith(("date", "timedelta", "duration"))
 
