@@ -433,7 +433,7 @@ class Bounded(RangeLayer):
     """Map each column onto the line by its own bounds: as it is, by `Log`, or `Logit`.
 
     **Shapes** any event; bounds are numbers, or one for each entry of the last axis,
-    and `None` or an infinity where there is none.
+    and `None` or an infinity where there is none; `map` is one name or a list likewise.
 
     **Raises** `ValueError`, by column, for bounds without room between them; for
     another `map`, and where the bounds do not fit the event; `check_data`, and so
@@ -450,18 +450,25 @@ class Bounded(RangeLayer):
         self,
         low: float | Sequence[float | None] | None = None,  # Lower bounds
         high: float | Sequence[float | None] | None = None,  # Upper bounds
-        map: str = "log",  # Of columns with one bound, as in `Log`
+        map: str | Sequence[str] = "log",  # Of columns with one bound, as in `Log`
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.map = check_choice(map, "map", MAPS)
+        self.map = map if isinstance(map, str) else list(map)
+        for name in np.atleast_1d(self.map):
+            check_choice(str(name), "map", MAPS)
         low = bound_numbers(low, "low", -np.inf)
         high = bound_numbers(high, "high", np.inf)
         self.check_size("low", low)
         self.check_size("high", high)
         check_interval(low, high, self.compute_dtype)
         self.low, self.high = plain(low), plain(high)
-        self.assign_columns(*np.broadcast_arrays(low, high))
+        sizes = {np.size(entry) for entry in (low, high, self.map) if np.ndim(entry)}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected map as one name or as many as there are bounds, received {map!r}"
+            )
+        self.assign_columns(*np.broadcast_arrays(low, high, self.map))
 
     def get_config(self) -> dict:
         config = super().get_config()
@@ -481,31 +488,35 @@ class Bounded(RangeLayer):
                 f"Expected {wanted}, received {numbers.flat[column]}{place}"
             )
 
-    def assign_columns(self, low: np.ndarray, high: np.ndarray) -> None:
+    def assign_columns(
+        self, low: np.ndarray, high: np.ndarray, names: np.ndarray
+    ) -> None:
         "Give the columns of each kind to one map."
         kinds = 2 * np.isfinite(low) + np.isfinite(high)
         self.learns_units = kinds > 0  # the others leave in the units of the data
+        kinds = kinds + 4 * ((names == MAPS[1]) & (kinds % 3 > 0))
         lowest, highest = (np.empty(kinds.shape, self.compute_dtype) for _ in range(2))
         self.maps, self.places = [], []
         for kind in np.unique(kinds):
             mine = kinds == kind
-            one = self.make_map(*((low[mine], high[mine]) if low.ndim else (low, high)))
+            ends = (low[mine], high[mine]) if low.ndim else (low, high)
+            one = self.make_map(*ends, str(names[mine].flat[0]))
             lowest[mine], highest[mine] = one.lowest, one.highest
             self.maps.append(one)
             self.places.append(np.flatnonzero(mine))
         self.order = np.argsort(np.concatenate(self.places))
         self.set_range(lowest, highest)
 
-    def make_map(self, low: np.ndarray, high: np.ndarray) -> RangeLayer:
+    def make_map(self, low: np.ndarray, high: np.ndarray, name: str) -> RangeLayer:
         "Make the layer for bounds of one kind."
         dtype = self.dtype_policy
         has_low, has_high = np.isfinite(low).all(), np.isfinite(high).all()
         if has_low and has_high:
             return Logit(low, high, dtype=dtype)
         if has_low:
-            return Log(low, "lower", self.map, dtype=dtype)
+            return Log(low, "lower", name, dtype=dtype)
         if has_high:
-            return Log(high, "upper", self.map, dtype=dtype)
+            return Log(high, "upper", name, dtype=dtype)
         return Line(dtype=dtype)
 
     def range_words(self, column: int) -> str:

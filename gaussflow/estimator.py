@@ -49,7 +49,7 @@ from sklearn.utils.validation import (
 from .backend import apply_rows
 from .base import UniformAngles
 from .bijector import Chain, every_part
-from .bounded import Bounded
+from .bounded import MAPS, Bounded, Log
 from .circular import CircularSpline
 from .conditioner import MLPConditioner
 from .covariance import choose_shrinkage, few_rows
@@ -226,6 +226,36 @@ def column_bounds(
                 "of its own, leave out such rows, or leave the bound out"
             )
     return low_high
+
+# %% ../nbs/50_estimator.ipynb #half-line-bends
+def half_line_bends(
+    x: np.ndarray,  # The table, `(n, D)`; NaN is passed over
+    low: np.ndarray,  # Bounds, `(D,)`, infinite where there is none
+    high: np.ndarray,
+    weight: np.ndarray | None = None,  # `(n,)`
+) -> np.ndarray:
+    """Choose the map of columns with one bound, by the likelihood of a normal.
+
+    **Returns** `(D,)`: the unit in which softplus bends, or 0, for the logarithm and
+    for columns with two bounds or none.
+
+    >>> ages = np.array([[18.0], [30], [35], [41], [52]])
+    >>> half_line_bends(ages, np.zeros(1), np.full(1, np.inf)).round(1)
+    array([11.3])
+    """
+    bends = np.zeros(x.shape[1])
+    for i in np.flatnonzero(np.isfinite(low) != np.isfinite(high)):
+        known = ~np.isnan(x[:, i])
+        values, weights = x[known, i], None if weight is None else weight[known]
+        distance = values - low[i] if np.isfinite(low[i]) else high[i] - values
+        unit, fits = float(np.std(distance)), []
+        for name in MAPS if unit > 0 else ():
+            layer = Log(map=name, dtype="float64")
+            z, slope = apply_rows(layer.forward_and_log_det, distance[:, None] / unit)
+            spread = np.sqrt(np.cov(z[:, 0], bias=True, aweights=weights))
+            fits.append(np.average(slope, weights=weights) - np.log(spread))
+        bends[i] = unit if fits and fits[1] > fits[0] else 0.0
+    return bends
 
 # %% ../nbs/50_estimator.ipynb #find-spikes
 def piled_values(
@@ -649,11 +679,14 @@ class TablePlan:
         spikes: Mapping | None = None,  # Number of a column to values, mean and spread
         repeats: bool = False,  # Whether values repeat in columns without steps
         notes: Sequence = (),  # Lines for the report
+        bends: Sequence = (),  # `(D,)`, as `half_line_bend` returns them
     ):
         self.names, self.notes = list(names), list(notes)
         nothing = np.zeros(len(self.names))
         self.periods = np.array(periods, float) if len(periods) else nothing
         self.starts = np.array(starts, float) if len(starts) else nothing
+        self.bends = np.array(bends, float) if len(bends) else nothing
+        self.units = np.where(self.bends > 0, self.bends, 1.0)
         self.categories = {int(i): list(v) for i, v in (categories or {}).items()}
         self.coded = sorted(self.categories)
         self.repeats = bool(repeats)
@@ -667,9 +700,7 @@ class TablePlan:
         kept = [i for i in range(len(self.names)) if i not in aside]
         self.kept, self.num_kept = np.array(kept, dtype=int), len(kept)
         self.angles = [k for k, i in enumerate(kept) if self.periods[i]]
-        self.layer = None
-        if np.isfinite([self.low[kept], self.high[kept]]).any():
-            self.layer = Bounded(self.low[kept], self.high[kept], dtype="float64")
+        self.layer = self.make_bounds(kept)
         self.slopes = {i: self.slope(i) for i in self.spikes}
 
     @classmethod
@@ -725,14 +756,15 @@ class TablePlan:
         steps[uneven] = 0.0
         low, high = column_bounds(rest, names, bounds, steps, piles)
         low[periods > 0], high[periods > 0] = -np.inf, np.inf
+        bends = half_line_bends(rest, low, high, weight)
         ends = np.nanmin(rest, axis=0), np.nanmax(rest, axis=0)
         columns = names, constants, steps, *ends, low, high, periods, starts, categories
-        plan, spiked = cls(*columns), {}
+        plan, spiked = cls(*columns, bends=bends), {}
         line = plan.enter(np.where(np.isnan(rest), ends[0], x))[0]
         for i, values in piles.items():
             column = line[~np.isnan(rest[:, i]), list(plan.kept).index(i)]
             spiked[i] = [values, float(column.mean()), float(column.std())]
-        plan = cls(*columns, spikes=spiked)
+        plan = cls(*columns, spikes=spiked, bends=bends)
         handled = {names[i] for i in [*np.flatnonzero(steps), *constants]}
         tied = {f.columns[0] for f in report if f.kind in ("tied", "grid")}
         plan.repeats = bool(tied - handled)
@@ -748,12 +780,19 @@ class TablePlan:
 
     def slope(self, column: int) -> float:
         "What the bounds add to the log-determinant at the least value of a column."
-        ends = self.low[[column]], self.high[[column]]
-        if np.isinf(ends).all():
+        layer, unit = self.make_bounds([column]), self.units[column]
+        if layer is None:
             return 0.0
-        at = self.origins[None, [column]]
-        layer = Bounded(*ends, dtype="float64")
-        return float(apply_rows(layer.forward_and_log_det, at)[1][0])
+        at = self.origins[None, [column]] / unit
+        return float(apply_rows(layer.forward_and_log_det, at)[1][0] - np.log(unit))
+
+    def make_bounds(self, columns: Sequence[int]) -> Bounded | None:
+        "Make the layer of columns that are divided by their units."
+        ends = np.array([self.low, self.high])[:, columns] / self.units[columns]
+        if np.isinf(ends).all():
+            return None
+        maps = np.array(MAPS)[(self.bends[columns] > 0).astype(int)].tolist()
+        return Bounded(*ends, maps, dtype="float64")
 
     def codes(self, x: np.ndarray) -> np.ndarray:
         "Codes of categories, and which spike rows stand at, 0 for none, `(n, k)`."
@@ -800,7 +839,9 @@ class TablePlan:
             if np.isfinite([low, high]).any():
                 ends = f"from {low:g} to {high:g}" if self.steps[i] else ""
                 ends = ends or f"inside ({low:g}, {high:g})"
-                lines.append(f"{label} stays {ends}.")
+                one = np.isinf([low, high]).any() and not self.bends[i]
+                scale = ", on the scale of its logarithm" if one else ""
+                lines.append(f"{label} stays {ends}{scale}.")
         for step in np.unique(self.steps[self.steps > 0]):
             label = spell_columns(
                 [self.names[i] for i in np.flatnonzero(self.steps == step)]
@@ -830,6 +871,7 @@ class TablePlan:
             "spikes": {str(i): list(v) for i, v in self.spikes.items()},
             "repeats": self.repeats,
             "notes": self.notes,
+            "bends": self.bends.tolist(),
         }
 
     @classmethod
@@ -886,8 +928,10 @@ class TablePlan:
             change += np.log(scale).sum()
         values = np.ascontiguousarray(values[:, self.kept])
         if self.layer is not None:
+            units = self.units[self.kept]
+            values = values / units
             values, log_det = apply_rows(self.layer.forward_and_log_det, values)
-            change += log_det
+            change += log_det - np.log(units).sum()
         for i, (_, mean, spread) in self.spikes.items():
             rows, place = at[:, i], int(np.flatnonzero(self.kept == i)[0])
             level = np.broadcast_to(noise, x.shape)[rows, i]
@@ -902,6 +946,9 @@ class TablePlan:
         values = np.asarray(values, "float64")
         if self.layer is not None:
             values = apply_rows(self.layer.inverse_and_log_det, values)[0]
+            ends = np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf)
+            inside = [end[self.kept] for end in ends]
+            values = np.clip(values * self.units[self.kept], *inside)
         x = np.empty((len(values), len(self.names)))
         x[:, self.kept] = values
         for i, value in self.constants.items():
@@ -1448,6 +1495,7 @@ class Split(NamedTuple):
     seen: tuple | None = None  # To train on, in copies one after the other
     left: tuple | None = None  # Held back
     copies: int = 1
+    held: np.ndarray | None = None  # Those held back as they came, `(m, D)`
 
     @property
     def once(self) -> tuple:
@@ -1660,7 +1708,7 @@ class FlowEstimator(SavedEstimator):
             return Split(part(order))
         copies = 4 if plan.steps.any() or plan.spikes else 1
         seen, left = part(order[held:], copies), part(order[:held])
-        return Split(part(order), seen, left, copies)
+        return Split(part(order), seen, left, copies, x[order[:held]])
 
     def simple_flow(self, plan: TablePlan, rows: tuple) -> NormalizingFlow:
         "Make what has to be beaten, with the numbers that rows say; it is not trained."
@@ -1739,19 +1787,19 @@ class FlowEstimator(SavedEstimator):
         self, plan: TablePlan, flow: keras.Model, split: Split, epochs: int
     ) -> tuple:
         "Keep what was trained, or go back. **Returns** a flow and lines."
-        values, context, weight = split.left
-        reached = ops.convert_to_numpy(flow.log_prob(values, context))
+        _, context, weight = split.left
+        score = lambda flow: plan.log_density(
+            split.held, lambda v: ops.convert_to_numpy(flow.log_prob(v, context))
+        )
+        reached = score(flow)
         lines = [
             f"{counted(len(split.once[0]), 'row')} trained for "
-            f"{counted(epochs, 'epoch')}, {len(values):,} held back: "
-            f"{np.average(reached, weights=weight):.4g} nats per row there, on the "
-            "line."
+            f"{counted(epochs, 'epoch')}, score of the {len(reached):,} held back: "
+            f"{np.average(reached, weights=weight):.4g} nats per row."
         ]
         if callable(self.flow) or (plan.angles and context is not None):
             return flow, lines
-        start = self.simple_flow(plan, split.once)
-        known = ops.convert_to_numpy(start.log_prob(values, context))
-        gain = np.asarray(reached, "float64") - known
+        gain = reached - score(self.simple_flow(plan, split.once))
         error = sem(gain) if len(gain) > 1 else np.inf
         average = np.average(gain, weights=weight)
         simple = simple_words(plan.angles, context is not None)

@@ -630,8 +630,13 @@ class NormalizingFlow(Configured, keras.Model):
         events, context = self.reader.events(x, context)
         self.ensure_built(context)
         if not is_symbolic(events):
-            self.check_filled()
+            self.check_ready()
         return events, context
+
+    def check_ready(self) -> None:
+        "As `check_filled`; warns where mean and spread have still to be learned."
+        self.check_filled()
+        self.front.warn_pending(self.context_shape is not None)
 
     def check_filled(self) -> None:
         "**Raises** `RuntimeError` for a part from a configuration without its weights."
@@ -680,7 +685,7 @@ class NormalizingFlow(Configured, keras.Model):
             raise TypeError("Expected z as an array or a tensor, received a data set")
         context = self.reader.context(context, z.shape[0])
         self.ensure_built(context)
-        self.check_filled()
+        self.check_ready()
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(
                 f"Expected latents of shape {('batch', *self.latent_shape)}, "
@@ -994,6 +999,7 @@ class NormalizingFlow(Configured, keras.Model):
         """
         if not kw.get("_use_cached_eval_dataset"):  # inside fit it is read already
             x, y, sample_weight = self.for_training(x, y, sample_weight)
+            self.check_ready()
         given = {"batch_size": batch_size, "sample_weight": sample_weight}
         return super().evaluate(x, y, **given, **kw)
 
@@ -1012,6 +1018,7 @@ class NormalizingFlow(Configured, keras.Model):
     ) -> Any:
         "As `keras.Model.test_on_batch`."
         inputs, target, weight = self.for_training(x, y, sample_weight)
+        self.check_ready()
         return super().test_on_batch(inputs, target, sample_weight=weight, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs) -> np.ndarray:

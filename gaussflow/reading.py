@@ -576,6 +576,23 @@ class Front:
         wanted = ("x", "context") if has_context else ("x",)
         return {k: v for k, v in self.layers.items() if v.awaits_data and k in wanted}
 
+    def warn_pending(
+        self,
+        has_context: bool = True,  # Whether a context comes along
+    ) -> None:
+        "Warn whoever asks a question before these layers have learned."
+        weights = [w for layer in self.layers.values() for w in layer.weights]
+        if not all(is_concrete(w.value) for w in weights):
+            return  # a trace cannot read them
+        kinds = {"x": "events", "context": "contexts"}
+        if waiting := [kinds[name] for name in self.pending(has_context)]:
+            warnings.warn(
+                f"standardize: mean and spread of the {' and '.join(waiting)} have not "
+                "been learned yet, so they are taken as they come: call fit, or "
+                "adapt(x), before asking",
+                stacklevel=4,
+            )
+
     def learn(
         self,
         read: TrainingData,  # All rows, or the batches that were read

@@ -79,7 +79,7 @@ def draw_latents(
         )
     context = flow.reader.given(context, count, per_row)
     flow.ensure_built(context)
-    flow.check_filled()
+    flow.check_ready()
     leading = (count,)
     if per_row:
         leading = (context.shape[0], count)

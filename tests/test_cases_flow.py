@@ -161,6 +161,41 @@ def test_case_02_a_wide_context_and_data_sets_in_float64():
     )
 
 
+def test_case_03_questions_before_fit_say_that_nothing_was_learned():
+    "The flow whose fit was refused, or forgotten: units of the data go in as they come."
+    x = normal(40, 3) * [1e3, 1, 1]
+    given = {"x": x, "context": 100 + normal(40, 1)}
+    flow = gf.make_coupling_flow(3, 1, hidden=(4,), standardize=True)
+    flow.compile("sgd", jit_compile=False)
+    flow.build({"x": (None, 3), "context": (None, 1)})
+    z, context = normal(2, 3), given["context"][:2]
+    some = {"x": x[:2], "context": context}
+    questions = (
+        lambda: flow.log_prob(some),
+        lambda: flow.sample(2, context=context),
+        lambda: flow.sample_and_log_prob(2, context=context),
+        lambda: flow.invert(z, context),
+        lambda: flow.score(x[:2], context),
+        lambda: flow.predict(some, verbose=0),
+        lambda: flow(some),
+        lambda: flow.evaluate(some, verbose=0),
+        lambda: flow.test_on_batch(some),
+        lambda: flow.forward_with_intermediates(x[:2], context),
+    )
+    with pytest.raises(ValueError, match="row 3"):
+        flow.fit({**given, "x": np.where(np.arange(40)[:, None] == 3, np.nan, x)})
+    for ask in questions:
+        with pytest.warns(
+            UserWarning, match="events and contexts have not been learned"
+        ):
+            ask()
+    flow.adapt(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for ask in questions:
+            ask()
+
+
 @pytest.mark.parametrize(
     "make",
     [
