@@ -358,17 +358,25 @@ def held_out_ratio(
     trainer: RatioTrainer | None,  # `None`: the normal solution only
     rng: np.random.Generator,
     announce: Callable = lambda line: None,
+    taught: np.ndarray | None = None,  # Which rows are for training only, `(n,)`
 ) -> HeldOut:
-    "Deal rows into folds, and judge each fold by a flow of the others."
+    """Deal rows into folds, and judge each fold by a flow of the others.
+
+    Where some rows are for training only, the others never train: of these, all but
+    the fold say when to stop and how far to believe the flow.
+    """
     above, below, judged = roles
     n, seeds = len(above), own_seeds(rng, folds)
-    fold = rng.permutation(n) % folds
+    dealt = np.full(n, True) if taught is None else ~taught
+    fold = np.where(dealt, rng.permutation(n) % folds, -1)
     ratio, normal, flows, shares = np.zeros(n), np.zeros(n), [], []
     for k in range(folds):
-        rest = np.flatnonzero(fold != k)
+        rest = np.flatnonzero(dealt & (fold != k))
         sides, test = prepare(rest, k), np.flatnonzero((fold == k) & judged)
         rest = rng.permutation(rest)
         left, seen = rest[: len(rest) // 8], rest[len(rest) // 8 :]
+        if taught is not None:
+            left, seen = rest, np.flatnonzero(taught)
         normals, flow, share = sides.normal(), None, (0.0, 0.0)
         normal[test] = ratio[test] = (normals[0] - normals[1])[test]
         if trainer is not None:
@@ -629,8 +637,8 @@ def learn_summaries(
     """Train both networks on some rows.
 
     **Returns** summaries of all rows, `(n, k)`: those of the linear start unless the
-    trained ones are better on held-back rows, and `None` if the first `k` columns are
-    no worse than either.
+    trained ones share more on held-back rows, by normal scores, and `None` if the first
+    `k` columns share no less than either.
     """
     none = np.zeros((len(rows), 0))
     pairs = CanonicalPairs(*(side[rows] for side in sides), none)
@@ -648,9 +656,18 @@ def learn_summaries(
     take = lambda index: [side[index].astype("float32") for side in sides]
     stop = keras.callbacks.EarlyStopping(patience=15, restore_best_weights=True)
     unused = np.zeros((len(sides[0]), 1), "float32")
-    judge = lambda answer: float(minus_normal_information(None, answer))
-    plain = judge(np.hstack([side[:, :k] for side in take(left)]))
-    start, at_start = pair.get_weights(), judge(pair(take(left), training=False))
+
+    def shared(parts):
+        "By normal scores, as the summaries are measured later."
+        scores = [rank_scores(part) for part in parts]
+        return CanonicalPairs(*scores, none[: len(left)]).information()
+
+    def shown():
+        both = ops.convert_to_numpy(pair(take(left), training=False))
+        return shared((both[:, :k], both[:, k:]))
+
+    plain = shared([side[left, :k] for side in sides])
+    start, at_start = pair.get_weights(), shown()
     pair.fit(
         take(seen),
         unused[seen],
@@ -662,9 +679,9 @@ def learn_summaries(
         verbose=verbose,
     )
     least = k**2 / len(left)  # what a chance correlation gains
-    if not judge(pair(take(left), training=False)) < at_start - least:
+    if shown() <= at_start + least:
         pair.set_weights(start)
-    if not judge(pair(take(left), training=False)) < plain - least:
+    if shown() <= plain + least:
         return None
     every = np.arange(len(sides[0]))
     return [
@@ -816,7 +833,6 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
         pairs = CanonicalPairs(*(score[rest] for score in (*sides.scores, none)))
         u = [pairs.coordinates(i, sides.scores[i], none) for i in (0, 1)]
         told = [describe_side(raw, side) for raw, side in zip(sides.raw, u)]
-        every = np.full(here.sum(), True)
         trainer = study.trainer if here.sum() >= 2 * FEWEST else None
         with seeded(seeds[p]):
             for size in range(k, 0, -1):
@@ -824,11 +840,13 @@ def by_summaries(study: Study, sides: PairSides) -> tuple:
                 if summaries is None:
                     study.announce(f"part {p + 1}: nothing beyond the normal part")
                     return None, None, None
-                inner = PairSides(*(s[here] for s in summaries), none[here], study.rng)
+                inner = PairSides(*summaries, none, study.rng)
                 if size == 1 or not repeats(inner, study.rng):
                     break
-        found = held_out_ratio(inner, [every] * 3, 2, trainer, study.rng)
-        normal[here] = inner.pairs.information()
+        roles = np.full(n, True), np.full(n, True), here
+        found = held_out_ratio(inner, roles, 2, trainer, study.rng, taught=~here)
+        unseen = CanonicalPairs(*(score[here] for score in inner.scores), none[here])
+        normal[here] = unseen.information()
         ratio[here], start[here] = found.ratio, found.normal
         names[here] = [inner.names[fold] for fold in found.fold]
         plain[here] = np.subtract(*sides(rest, 0).normal())[here]

@@ -103,7 +103,7 @@ def hidden_pair(rows=600):
     return np.hstack([noise[0], u]), np.hstack([noise[1], v])
 
 
-@pytest.mark.parametrize("ruin", [0.0, 1.0])
+@pytest.mark.parametrize("ruin", [0.0, 1.0, np.nan])
 def test_summaries_that_training_spoils_are_those_of_the_linear_start(
     monkeypatch, ruin
 ):
@@ -116,6 +116,29 @@ def test_summaries_that_training_spoils_are_those_of_the_linear_start(
     by_sklearn = CCA(n_components=1, scale=False).fit(*(side[rows] for side in sides))
     for summary, expected in zip(found, by_sklearn.transform(*sides)):
         assert abs(np.corrcoef(summary.ravel(), expected.ravel())[0, 1]) > 1 - 1e-6
+
+
+def test_a_bend_alone_is_no_gain():
+    "By plain covariance a logarithm gains here, by ranks nothing can."
+    x, y = hidden_pair(rows=2400)
+    x[:, 1], y[:, 1] = np.exp(x[:, 1]), np.exp(y[:, 1])
+    keras.utils.set_random_seed(0)
+    for side, summary in zip((x, y), learn_summaries((x, y), 1, np.arange(2000))):
+        straight = np.linalg.lstsq(side, summary, rcond=None)[0]
+        np.testing.assert_allclose(side @ straight, summary, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_only_teach_are_neither_judged_nor_stopped_by():
+    x, y = correlated(rows=90)
+    rng, trainer = np.random.default_rng(0), Drawing(1)
+    trainer.train = lambda *parts: trainer.seen.append(parts) or trainer
+    sides, taught = PairSides(x, y, np.zeros((90, 0)), rng), np.arange(90) < 50
+    roles = np.full(90, True), np.full(90, True), ~taught
+    found = held_out_ratio(sides, roles, 2, trainer, rng, taught=taught)
+    assert set(found.fold) == {0, 1} and len(found.ratio) == 40
+    for k, (seen, left) in enumerate(trainer.seen):
+        assert len(seen["x"]) == 2 * 50  # above the line and below
+        assert len(left["x"]) == 2 * (found.fold != k).sum()
 
 
 def test_no_summaries_where_the_first_columns_are_as_good(monkeypatch):
