@@ -227,6 +227,8 @@ def main() -> None:
         parser.error(f"Expected --at-once of at least 1, received {args.at_once}")
     if args.full:
         make_stored()
+    if args.at_once >= (os.cpu_count() or 1):
+        os.environ.update(nb.ONE_THREAD)
     tutorials = nb.select(args.names, only="tutorial")
     clock = Clock([path.stem for path in tutorials], args.at_once)
     print(

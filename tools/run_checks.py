@@ -42,7 +42,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         "export and clean": ([*python, "tools/check_clean.py"], {}),
         "pytest": (
             [*pytest, *([] if slow else ["-m", "not slow"])],
-            {"HYPOTHESIS_PROFILE": "slow" if slow else "default"},
+            {"HYPOTHESIS_PROFILE": "slow" if slow else "default", **nb.ONE_THREAD},
         ),
         "pytest, contracts on JAX": (contracts, JAX),
         # The contract holds the others; a page on JAX is `make test-backends`.
@@ -52,7 +52,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         ),
         "stored outputs": (
             [*python, "tools/compare_outputs.py"],
-            {},
+            nb.ONE_THREAD,
         ),  # runs every cell with its assertions, too
     }
     if importlib.util.find_spec("torch"):  # not among the requirements
