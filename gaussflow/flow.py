@@ -71,6 +71,7 @@ from gaussflow.reading import (
     agree_over_processes,
     check_float32,
     check_images,
+    check_ready,
     summable_logs,
     units_taken,
     unpack_inputs,
@@ -630,18 +631,8 @@ class NormalizingFlow(Configured, keras.Model):
         events, context = self.reader.events(x, context)
         self.ensure_built(context)
         if not is_symbolic(events):
-            self.check_ready()
+            check_ready(self)
         return events, context
-
-    def check_ready(self) -> None:
-        "As `check_filled`; warns where mean and spread have still to be learned."
-        self.check_filled()
-        self.front.warn_pending(self.context_shape is not None)
-
-    def check_filled(self) -> None:
-        "**Raises** `RuntimeError` for a part from a configuration without its weights."
-        for part in every_part(self.bijectors):
-            part.check_filled()
 
     def log_prob(
         self,
@@ -685,7 +676,7 @@ class NormalizingFlow(Configured, keras.Model):
             raise TypeError("Expected z as an array or a tensor, received a data set")
         context = self.reader.context(context, z.shape[0])
         self.ensure_built(context)
-        self.check_ready()
+        check_ready(self)
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(
                 f"Expected latents of shape {('batch', *self.latent_shape)}, "
@@ -829,7 +820,7 @@ class NormalizingFlow(Configured, keras.Model):
         "Read training data, checked by the first layer, too; the flow is built for it."
         read = self.reader.training(x, y, sample_weight, **options)
         self.ensure_built(read.first_context)
-        self.check_filled()
+        check_ready(self, learned=False)
         first = self.bijectors[0]
         if read.events is not None:
             if not first.whole_numbers:
@@ -999,7 +990,7 @@ class NormalizingFlow(Configured, keras.Model):
         """
         if not kw.get("_use_cached_eval_dataset"):  # inside fit it is read already
             x, y, sample_weight = self.for_training(x, y, sample_weight)
-            self.check_ready()
+            check_ready(self)
         given = {"batch_size": batch_size, "sample_weight": sample_weight}
         return super().evaluate(x, y, **given, **kw)
 
@@ -1018,7 +1009,7 @@ class NormalizingFlow(Configured, keras.Model):
     ) -> Any:
         "As `keras.Model.test_on_batch`."
         inputs, target, weight = self.for_training(x, y, sample_weight)
-        self.check_ready()
+        check_ready(self)
         return super().test_on_batch(inputs, target, sample_weight=weight, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs) -> np.ndarray:

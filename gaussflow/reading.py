@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from .backend import is_concrete, is_symbolic, is_tensor
-from .bijector import Bijector
+from .bijector import Bijector, every_part
 from gaussflow.events import (
     batch_events,
     check_finite,
@@ -590,7 +590,7 @@ class Front:
                 f"standardize: mean and spread of the {' and '.join(waiting)} have not "
                 "been learned yet, so they are taken as they come: call fit, or "
                 "adapt(x), before asking",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def learn(
@@ -649,3 +649,18 @@ class Front:
         # Keras drops weights without targets.
         targets = np.zeros((len(read.events), 1), "float32")
         return inputs, targets, read.weight.astype("float32")
+
+# %% ../nbs/36_reading.ipynb #check-ready
+def check_ready(
+    flow: keras.Model,  # A built flow
+    learned: bool = True,  # Whether mean and spread should have been learned
+) -> None:
+    """Look whether a flow can be asked.
+
+    **Raises** `RuntimeError` for a part from a configuration without its weights.
+    **Warns** where mean and spread have still to be learned.
+    """
+    for part in every_part(flow.bijectors):
+        part.check_filled()
+    if learned:
+        flow.front.warn_pending(flow.context_shape is not None)

@@ -17,6 +17,7 @@ from scipy import special
 
 from .backend import compiled_in_haste, rows_to_make
 from .events import check_count, check_seed
+from .reading import check_ready
 from .special import Tensor
 
 # %% auto #0
@@ -79,7 +80,7 @@ def draw_latents(
         )
     context = flow.reader.given(context, count, per_row)
     flow.ensure_built(context)
-    flow.check_ready()
+    check_ready(flow)
     leading = (count,)
     if per_row:
         leading = (context.shape[0], count)
