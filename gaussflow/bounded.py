@@ -466,7 +466,8 @@ class Bounded(RangeLayer):
         sizes = {np.size(entry) for entry in (low, high, self.map) if np.ndim(entry)}
         if len(sizes) > 1:
             raise ValueError(
-                f"Expected map as one name or as many as there are bounds, received {map!r}"
+                "Expected map as one name or as many as there are bounds, received "
+                f"{map!r}"
             )
         self.assign_columns(*np.broadcast_arrays(low, high, self.map))
 
