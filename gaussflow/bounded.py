@@ -454,9 +454,9 @@ class Bounded(RangeLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.map = map if isinstance(map, str) else list(map)
-        for name in np.atleast_1d(self.map):
-            check_choice(str(name), "map", MAPS)
+        self.map = list(map) if isinstance(map, (list, tuple, np.ndarray)) else map
+        for name in np.atleast_1d(np.asarray(self.map, dtype="object")):
+            check_choice(name, "map", MAPS)
         low = bound_numbers(low, "low", -np.inf)
         high = bound_numbers(high, "high", np.inf)
         self.check_size("low", low)
@@ -464,7 +464,7 @@ class Bounded(RangeLayer):
         check_interval(low, high, self.compute_dtype)
         self.low, self.high = plain(low), plain(high)
         sizes = {np.size(entry) for entry in (low, high, self.map) if np.ndim(entry)}
-        if len(sizes) > 1:
+        if len(sizes) > 1 or 0 in sizes:
             raise ValueError(
                 "Expected map as one name or as many as there are bounds, received "
                 f"{map!r}"

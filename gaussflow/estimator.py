@@ -248,7 +248,7 @@ def half_line_bends(
         known = ~np.isnan(x[:, i])
         values, weights = x[known, i], None if weight is None else weight[known]
         distance = values - low[i] if np.isfinite(low[i]) else high[i] - values
-        unit, fits = float(np.std(distance)), []
+        unit, fits = float(np.sqrt(np.cov(distance, bias=True, aweights=weights))), []
         for name in MAPS if unit > 0 else ():
             layer = Log(map=name, dtype="float64")
             z, slope = apply_rows(layer.forward_and_log_det, distance[:, None] / unit)
@@ -679,7 +679,7 @@ class TablePlan:
         spikes: Mapping | None = None,  # Number of a column to values, mean and spread
         repeats: bool = False,  # Whether values repeat in columns without steps
         notes: Sequence = (),  # Lines for the report
-        bends: Sequence = (),  # `(D,)`, as `half_line_bend` returns them
+        bends: Sequence = (),  # `(D,)`, as `half_line_bends` returns them
     ):
         self.names, self.notes = list(names), list(notes)
         nothing = np.zeros(len(self.names))
@@ -696,6 +696,8 @@ class TablePlan:
         self.steps, self.tops = np.array(steps, float), np.array(tops, float)
         self.origins = np.array(origins, float)
         self.low, self.high = np.array(low, float), np.array(high, float)
+        ends = np.where(np.isfinite(self.low), self.low, self.high)
+        self.shifts = np.where(self.bends > 0, ends, 0.0)  # softplus starts at 0
         aside = {**self.constants, **self.categories}
         kept = [i for i in range(len(self.names)) if i not in aside]
         self.kept, self.num_kept = np.array(kept, dtype=int), len(kept)
@@ -756,6 +758,7 @@ class TablePlan:
         steps[uneven] = 0.0
         low, high = column_bounds(rest, names, bounds, steps, piles)
         low[periods > 0], high[periods > 0] = -np.inf, np.inf
+        low[[*constants]], high[[*constants]] = -np.inf, np.inf
         bends = half_line_bends(rest, low, high, weight)
         ends = np.nanmin(rest, axis=0), np.nanmax(rest, axis=0)
         columns = names, constants, steps, *ends, low, high, periods, starts, categories
@@ -783,12 +786,13 @@ class TablePlan:
         layer, unit = self.make_bounds([column]), self.units[column]
         if layer is None:
             return 0.0
-        at = self.origins[None, [column]] / unit
+        at = (self.origins[None, [column]] - self.shifts[column]) / unit
         return float(apply_rows(layer.forward_and_log_det, at)[1][0] - np.log(unit))
 
     def make_bounds(self, columns: Sequence[int]) -> Bounded | None:
-        "Make the layer of columns that are divided by their units."
-        ends = np.array([self.low, self.high])[:, columns] / self.units[columns]
+        "Make the layer of columns that are shifted and divided by their units."
+        ends = np.array([self.low, self.high]) - self.shifts
+        ends = (ends / self.units)[:, columns]
         if np.isinf(ends).all():
             return None
         maps = np.array(MAPS)[(self.bends[columns] > 0).astype(int)].tolist()
@@ -929,7 +933,7 @@ class TablePlan:
         values = np.ascontiguousarray(values[:, self.kept])
         if self.layer is not None:
             units = self.units[self.kept]
-            values = values / units
+            values = (values - self.shifts[self.kept]) / units
             values, log_det = apply_rows(self.layer.forward_and_log_det, values)
             change += log_det - np.log(units).sum()
         for i, (_, mean, spread) in self.spikes.items():
@@ -946,9 +950,11 @@ class TablePlan:
         values = np.asarray(values, "float64")
         if self.layer is not None:
             values = apply_rows(self.layer.inverse_and_log_det, values)[0]
-            ends = np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf)
-            inside = [end[self.kept] for end in ends]
-            values = np.clip(values * self.units[self.kept], *inside)
+            values = values * self.units[self.kept] + self.shifts[self.kept]
+            room = 1e-6 * self.steps  # so that rounding to steps stays inside
+            low = np.maximum(np.nextafter(self.low, np.inf), self.low + room)
+            high = np.minimum(np.nextafter(self.high, -np.inf), self.high - room)
+            values = np.clip(values, low[self.kept], high[self.kept])
         x = np.empty((len(values), len(self.names)))
         x[:, self.kept] = values
         for i, value in self.constants.items():
@@ -2324,7 +2330,13 @@ class ConditionalFlowDensity(FlowEstimator):
         both, weight = weighted_rows(np.hstack([context, y]), sample_weight)
         context, y = np.split(both, [context.shape[1]], axis=1)
         self.plan_ = TablePlan.learn(
-            y, names, self.bounds, self.discrete, self.circular, joint=False
+            y,
+            names,
+            self.bounds,
+            self.discrete,
+            self.circular,
+            weight=weight,
+            joint=False,
         )
         lines = self.train(self.plan_, y, context, weight)
         many = counted(len(names), "column")

@@ -362,8 +362,8 @@ def held_out_ratio(
 ) -> HeldOut:
     """Deal rows into folds, and judge each fold by a flow of the others.
 
-    Where some rows are for training only, the others never train: of these, all but
-    the fold say when to stop and how far to believe the flow.
+    With `taught`, flows train on those rows only. Each fold of the other rows is
+    judged, and the rest of them decide when to stop and how far to believe the flow.
     """
     above, below, judged = roles
     n, seeds = len(above), own_seeds(rng, folds)

@@ -227,6 +227,25 @@ def test_few_rows_are_ledoit_and_wolfs_normal_of_all_rows(n, related, words):
     )
 
 
+def test_weights_choose_the_map_of_a_half_line():
+    "Rows that weigh nothing say nothing about it, given something or not."
+    rng = np.random.default_rng(0)
+    y = np.concatenate([rng.normal(50, 10, 300), np.exp(rng.normal(0, 3, 300))])[
+        :, None
+    ]
+    x, weight = rng.normal(size=(600, 1)), np.repeat([1.0, 1e-6], 300)
+    for fit in (
+        lambda w: gf.FlowDensity(**SPOILED, bounds={0: (0, None)}).fit(
+            y, sample_weight=w
+        ),
+        lambda w: gf.ConditionalFlowDensity(**SPOILED, bounds={0: (0, None)}).fit(
+            x, y, sample_weight=w
+        ),
+    ):
+        assert fit(None).plan_.bends[0] > 2 * y[:300].std()
+        np.testing.assert_allclose(fit(weight).plan_.bends[0], y[:300].std(), rtol=1e-2)
+
+
 def test_copies_of_rows_are_not_rows():
     "Four copies with noise of their own: the start is Ledoit and Wolf's of one."
     x = np.random.default_rng(0).normal(size=(400, 4)).round(1)
@@ -463,7 +482,10 @@ def test_advice_holds_what_was_passed_already():
 def test_reports_count_one_as_one():
     x = messy()[["price", "spent"]]
     report = said(gf.FlowDensity(**ONE_STEP).fit(x[["price"]]))
-    assert report.startswith("160 rows, 1 column.") and "for 1 epoch, 16 held" in report
+    assert (
+        report.startswith("160 rows, 1 column.")
+        and "for 1 epoch, score of the 16" in report
+    )
     given = gf.ConditionalFlowDensity(**ONE_STEP).fit(x, x["price"] + 0.5)
     assert "160 rows, 1 column given 2." in said(given)
     few = said(gf.FlowDensity(random_state=0).fit(x[["price"]][:50]))

@@ -19,6 +19,8 @@ JAX = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+# Two processes at once: where there are more cores, each has some to itself.
+THREADS = nb.ONE_THREAD if (os.cpu_count() or 1) <= 2 else {}
 SLOWEST = 5  # tests and notebooks that are named at the end
 TEST_TOOK = re.compile(r"^ *([\d.]+)s (?:call|setup|teardown) +(\S+)", re.M)
 NOTEBOOK_TOOK = re.compile(r"^(\w+): [a-z ]+ \((\d+) s\)$", re.M)
@@ -42,7 +44,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         "export and clean": ([*python, "tools/check_clean.py"], {}),
         "pytest": (
             [*pytest, *([] if slow else ["-m", "not slow"])],
-            {"HYPOTHESIS_PROFILE": "slow" if slow else "default", **nb.ONE_THREAD},
+            {"HYPOTHESIS_PROFILE": "slow" if slow else "default", **THREADS},
         ),
         "pytest, contracts on JAX": (contracts, JAX),
         # The contract holds the others; a page on JAX is `make test-backends`.
@@ -52,7 +54,7 @@ def stages(slow: bool) -> dict[str, tuple[list[str], dict[str, str]]]:
         ),
         "stored outputs": (
             [*python, "tools/compare_outputs.py"],
-            nb.ONE_THREAD,
+            THREADS,
         ),  # runs every cell with its assertions, too
     }
     if importlib.util.find_spec("torch"):  # not among the requirements
