@@ -676,7 +676,7 @@ class NormalizingFlow(Configured, keras.Model):
             raise TypeError("Expected z as an array or a tensor, received a data set")
         context = self.reader.context(context, z.shape[0])
         self.ensure_built(context)
-        check_ready(self)
+        check_ready(self, level=3)
         if not fits(tuple(z.shape)[1:], self.latent_shape):
             raise ValueError(
                 f"Expected latents of shape {('batch', *self.latent_shape)}, "
@@ -1009,7 +1009,7 @@ class NormalizingFlow(Configured, keras.Model):
     ) -> Any:
         "As `keras.Model.test_on_batch`."
         inputs, target, weight = self.for_training(x, y, sample_weight)
-        check_ready(self)
+        check_ready(self, level=3)
         return super().test_on_batch(inputs, target, sample_weight=weight, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs) -> np.ndarray:

@@ -576,23 +576,6 @@ class Front:
         wanted = ("x", "context") if has_context else ("x",)
         return {k: v for k, v in self.layers.items() if v.awaits_data and k in wanted}
 
-    def warn_pending(
-        self,
-        has_context: bool = True,  # Whether a context comes along
-    ) -> None:
-        "Warn whoever asks a question before these layers have learned."
-        weights = [w for layer in self.layers.values() for w in layer.weights]
-        if not all(is_concrete(w.value) for w in weights):
-            return  # a trace cannot read them
-        kinds = {"x": "events", "context": "contexts"}
-        if waiting := [kinds[name] for name in self.pending(has_context)]:
-            warnings.warn(
-                f"standardize: mean and spread of the {' and '.join(waiting)} have not "
-                "been learned yet, so they are taken as they come: call fit, or "
-                "adapt(x), before asking",
-                stacklevel=5,
-            )
-
     def learn(
         self,
         read: TrainingData,  # All rows, or the batches that were read
@@ -654,13 +637,28 @@ class Front:
 def check_ready(
     flow: keras.Model,  # A built flow
     learned: bool = True,  # Whether mean and spread should have been learned
+    level: int = 4,  # Calls from here to whoever asked, as `stacklevel` counts
 ) -> None:
     """Look whether a flow can be asked.
 
     **Raises** `RuntimeError` for a part from a configuration without its weights.
-    **Warns** where mean and spread have still to be learned.
+    **Warns** where mean and spread have still to be learned, in front or further back.
     """
-    for part in every_part(flow.bijectors):
+    parts = list(every_part(flow.bijectors))
+    for part in parts:
         part.check_filled()
-    if learned:
-        flow.front.warn_pending(flow.context_shape is not None)
+    kinds, waiting = [("events", part) for part in parts], {}
+    if flow.context_shape is not None:
+        kinds.append(("contexts", flow.front.layers.get("context")))
+    for kind, part in kinds if learned else ():
+        # Only what standardises: `ActNorm` goes on learning in training.
+        if getattr(part, "learns_from_all_rows", False) and not part.trainable_weights:
+            known = all(is_concrete(w.value) for w in part.weights)  # not in a trace
+            waiting |= {kind: part} if known and part.awaits_data else {}
+    if waiting:
+        warnings.warn(
+            f"standardize: mean and spread of the {' and '.join(waiting)} have not "
+            "been learned yet, so they are taken as they come: call fit, or "
+            "adapt(x), before asking",
+            stacklevel=level,
+        )

@@ -187,13 +187,29 @@ def test_case_03_questions_before_fit_say_that_nothing_was_learned():
     for ask in questions:
         with pytest.warns(
             UserWarning, match="events and contexts have not been learned"
-        ):
+        ) as said:
             ask()
+        mine = [w.filename for w in said if "mean and spread" in str(w.message)]
+        assert mine == [__file__]  # once, at the user's line
     flow.adapt(given)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         for ask in questions:
             ask()
+
+
+def test_case_03_a_standardising_layer_further_back_says_so_too():
+    late = gf.NormalizingFlow([gf.Bounded([0, None]), gf.Standardize()], 2)
+    late.compile("sgd", jit_compile=False)
+    x = np.abs(normal(40, 2)) + 0.1
+    with pytest.warns(UserWarning, match="spread of the events have not been") as said:
+        late.log_prob(x)
+    mine = [w.filename for w in said if "mean and spread" in str(w.message)]
+    assert mine == [__file__]  # the user's line
+    late.fit(x, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        late.log_prob(x)
 
 
 @pytest.mark.parametrize(

@@ -230,9 +230,8 @@ def test_few_rows_are_ledoit_and_wolfs_normal_of_all_rows(n, related, words):
 def test_weights_choose_the_map_of_a_half_line():
     "Rows that weigh nothing say nothing about it, given something or not."
     rng = np.random.default_rng(0)
-    y = np.concatenate([rng.normal(50, 10, 300), np.exp(rng.normal(0, 3, 300))])[
-        :, None
-    ]
+    y = np.concatenate([rng.normal(50, 10, 300), np.exp(rng.normal(0, 3, 300))])
+    y = y[:, None]
     x, weight = rng.normal(size=(600, 1)), np.repeat([1.0, 1e-6], 300)
     for fit in (
         lambda w: gf.FlowDensity(**SPOILED, bounds={0: (0, None)}).fit(
@@ -244,6 +243,31 @@ def test_weights_choose_the_map_of_a_half_line():
     ):
         assert fit(None).plan_.bends[0] > 2 * y[:300].std()
         np.testing.assert_allclose(fit(weight).plan_.bends[0], y[:300].std(), rtol=1e-2)
+
+
+def test_the_number_in_a_report_is_the_score_of_the_rows_held_back():
+    "Bounds of both kinds, steps, a category and weights are counted."
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"age": rng.normal(45, 9, 300), "count": rng.poisson(4, 300)})
+    x["price"] = rng.lognormal(3, 1, 300)
+    x["curve"] = np.sin(x["age"] / 5) + 0.05 * rng.normal(size=300)
+    x["kind"], weight = rng.choice(["a", "b"], 300), rng.integers(1, 4, 300)
+    bounds = {"age": (0, None), "price": (0, None), "count": (0, None)}
+    options = {"bounds": bounds, "categorical": ["kind"], "epochs": 30}
+    density = gf.FlowDensity(**options, random_state=0).fit(x, sample_weight=weight)
+    assert "nats more than" in density.report_  # the trained flow was kept
+    bent = dict(zip(x, density.plan_.bends > 0))
+    assert bent["age"] and not bent["price"]
+    seed = np.random.RandomState(0).randint(2**31 - 1, size=1)[0]
+    held = np.random.default_rng(seed).permutation(300)[:30]
+    score = np.average(density.score_samples(x.iloc[held]), weights=weight[held])
+    assert f"score of the 30 held back: {score:.4g} nats" in said(density)
+    again = TablePlan.from_config(json.loads(json.dumps(density.plan_.get_config())))
+    for plan in (density.plan_, again):
+        inside = plan.enter(density.read(x[:9]))[1]
+        np.testing.assert_array_equal(
+            inside, density.plan_.enter(density.read(x[:9]))[1]
+        )
 
 
 def test_copies_of_rows_are_not_rows():
